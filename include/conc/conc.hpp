@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// All of conc that needs nothing but the standard library: threading and queue.
+#pragma once
+
+#include <conc/atomic_integer.hpp>
+#include <conc/condition.hpp>
+#include <conc/cpu_count.hpp>
+#include <conc/deadline.hpp>
+#include <conc/error.hpp>
+#include <conc/event.hpp>
+#include <conc/lock.hpp>
+#include <conc/queue.hpp>
+#include <conc/semaphore.hpp>
+#include <conc/thread.hpp>

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// usable_cpu_count: how many CPUs this process may keep busy.
+#pragma once
+
+#include <sched.h>
+#include <conc/detail/sync.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace conc::inline CONC_ABI {
+
+namespace detail {
+
+/// The first line of a file, without its end; empty if there is none.
+/// `prefix`: the first line that starts with it, without it.
+inline std::string read_line(const std::string& path, const char* prefix = "") {
+  std::string found;
+  if (std::FILE* const file = std::fopen(path.c_str(), "re"); file != nullptr) {
+    char line[4096];
+    while (found.empty() && std::fgets(line, sizeof line, file) != nullptr) {
+      if (std::strncmp(line, prefix, std::strlen(prefix)) == 0) {
+        found.assign(line + std::strlen(prefix));
+        found.erase(found.find_last_not_of('\n') + 1);
+      }
+    }
+    std::fclose(file);
+  }
+  return found;
+}
+
+/// quota / period, rounded up; 0 if there is no limit.
+inline unsigned whole_cpus(long long quota, long long period) noexcept {
+  return quota <= 0 || period <= 0 ? 0 : static_cast<unsigned>((quota + period - 1) / period);
+}
+
+/// The quota in one control group's directory, in CPUs; 0 if it sets none. Reads both versions of the interface
+/// (cgroups(7)): cpu.max holds "quota period" or "max period"; version 1 has a file for each.
+inline unsigned cgroup_quota(const std::string& directory) {
+  if (const std::string both = read_line(directory + "/cpu.max"); !both.empty()) {
+    char* rest = nullptr;
+    const long long quota = std::strtoll(both.c_str(), &rest, 10);  // "max" gives 0: no limit
+    return whole_cpus(quota, std::strtoll(rest, nullptr, 10));
+  }
+  const std::string quota = read_line(directory + "/cpu.cfs_quota_us");
+  const std::string period = read_line(directory + "/cpu.cfs_period_us");
+  return whole_cpus(std::strtoll(quota.c_str(), nullptr, 10), std::strtoll(period.c_str(), nullptr, 10));
+}
+
+/// The smallest quota on the way from the control group `path` up to `root`; 0 if none sets one. In a container the path
+/// may name a directory that is not visible; its visible part is looked at.
+inline unsigned cgroup_limit(const std::string& root, std::string path) {
+  unsigned limit = 0;
+  for (;;) {
+    const unsigned here = cgroup_quota(root + path);
+    if (here != 0 && (limit == 0 || here < limit)) {
+      limit = here;
+    }
+    const std::size_t parent = path.find_last_of('/');
+    if (parent == std::string::npos) {
+      return limit;
+    }
+    path.erase(parent);
+  }
+}
+
+/// The CPU quota of the control groups listed in `membership` (a file like /proc/self/cgroup) below `root`; 0 if none.
+inline unsigned cgroup_cpu_limit(const std::string& membership = "/proc/self/cgroup",
+                                 const std::string& root = "/sys/fs/cgroup") {
+  if (const std::string unified = read_line(membership, "0::"); !unified.empty()) {
+    if (const unsigned limit = cgroup_limit(root, unified); limit != 0) {
+      return limit;
+    }
+  }
+  for (unsigned id = 1; id < 32; ++id) {
+    const std::string prefix = std::to_string(id) + ":";
+    const std::string line = read_line(membership, prefix.c_str());  // "cpu,cpuacct:/path"
+    const std::size_t colon = line.find(':');
+    const std::string controllers = "," + line.substr(0, colon) + ",";
+    if (colon != std::string::npos && controllers.find(",cpu,") != std::string::npos) {
+      return cgroup_limit(root + "/" + line.substr(0, colon), line.substr(colon + 1));
+    }
+  }
+  return 0;
+}
+
+/// The CPUs this process may run on (sched_setaffinity(2)); 0 if the system does not tell.
+inline unsigned affinity_cpu_count() noexcept {
+  for (int cpus = CPU_SETSIZE; cpus <= (1 << 20); cpus *= 2) {  // the set must be as large as the kernel's own
+    cpu_set_t* const set = CPU_ALLOC(static_cast<std::size_t>(cpus));
+    if (set == nullptr) {
+      return 0;
+    }
+    const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpus));
+    const int failed = sched_getaffinity(0, size, set);
+    const int count = failed == 0 ? CPU_COUNT_S(size, set) : 0;
+    CPU_FREE(set);
+    if (failed == 0) {
+      return static_cast<unsigned>(count);
+    }
+  }
+  return 0;
+}
+
+}  // namespace detail
+
+/// How many CPUs this process may keep busy: those it may run on, and no more than its control group's quota, rounded
+/// up. At least 1. Read anew at each call.
+///
+/// @throws std::bad_alloc.
+/// @par Thread safety   any thread, any time.
+/// @par Cost            a few small files: tens of microseconds.
+/// @par Python          os.process_cpu_count, which does not know quotas.
+[[nodiscard]] inline unsigned usable_cpu_count() {
+  const unsigned allowed = detail::affinity_cpu_count();
+  const unsigned quota = detail::cgroup_cpu_limit();
+  const unsigned usable = quota != 0 && quota < allowed ? quota : allowed;
+  return usable == 0 ? 1 : usable;
+}
+
+}  // namespace conc::inline CONC_ABI

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// The explorer: a machine with one processor, on which a program runs one schedule at a time.
+///
+/// Each thread of the program is a fiber. The one that runs goes on until its next operation on the seam; there a
+/// Chooser says who runs next. Between two such points nothing else happens, so a schedule is the list of the choices.
+///
+///   ready_       those that can run; the running one is the first. Blocked ones are elsewhere.
+///   sleepers_    those in wait(), in the order they came. One whose time has come is in ready_ as well: it may still be
+///                woken before it runs.
+///   yielded      set for a fiber that gave way. It is no candidate for a free choice until all others gave way too
+///                or are blocked; then the clock moves on. To preempt the running fiber in its favour is allowed.
+///
+/// A fiber that has just been chosen needs no further choice before its first operation: nothing has happened since.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+#include <conc/detail/backtrace.hpp>
+#include <conc/detail/chooser.hpp>
+#include <conc/detail/fiber.hpp>
+
+namespace conc::inline CONC_ABI::detail {
+
+class Explorer final : private sync::simulated::Machine {
+ public:
+  struct Limits {
+    std::uint64_t max_steps;
+    unsigned mishaps;
+    std::size_t stack_size;
+    std::size_t trace;  // how many steps to remember
+  };
+
+  explicit Explorer(Limits limits) : limits_{limits}, trace_(std::bit_ceil(limits.trace)) {}
+  Explorer(const Explorer&) = delete;
+  Explorer& operator=(const Explorer&) = delete;
+
+  ~Explorer() {
+    if (failed_) {
+      bury();
+    }
+  }
+
+  /// The explorer whose program is calling, or null.
+  static Explorer* current() noexcept { return static_cast<Explorer*>(sync::simulated::machine); }
+
+  /// Runs entry(argument) as thread 0, and all that it starts, until everybody has ended.
+  /// @return false if the schedule failed; then the program's threads stay where they were, for ever
+  bool run(void* (*entry)(void*), void* argument, Chooser& chooser) {
+    chooser_ = &chooser;
+    used_ = 0;
+    alive_ = 0;
+    ready_.clear();
+    sleepers_.clear();
+    choices_.clear();
+    yielded_ = 0;
+    in_a_row_ = 0;
+    mishaps_left_ = limits_.mishaps;
+    steps_before_ = steps();
+    now_ = epoch_;
+    seed_ = chooser.begin();
+    random_ = SplitMix{seed_};
+    running = start(entry, argument);
+    if (running == nullptr) {
+      throw std::bad_alloc{};
+    }
+    sync::simulated::machine = this;
+    outside_.leave_for(me().context);
+    sync::simulated::machine = nullptr;
+    if (failed_) {
+      locate();
+    }
+    return !failed_;
+  }
+
+  /// What went wrong, once run() has returned false.
+  [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
+  [[nodiscard]] const std::vector<Choice>& choices() const noexcept { return choices_; }
+  [[nodiscard]] std::uint32_t seed() const noexcept { return seed_; }
+  [[nodiscard]] std::size_t threads() const noexcept { return used_; }
+
+  /// Scheduling points of all schedules together. Any thread may ask.
+  [[nodiscard]] std::uint64_t steps() const noexcept { return steps_.load(mo::relaxed); }
+
+  /// Notes where the calling thread of the program stands, for describe().
+  void locate_here() noexcept { locate(me()); }
+
+  /// Whether an access to `address` shows that the running thread has overflowed its stack.
+  [[nodiscard]] bool overflowed(const void* address) const noexcept {
+    return static_cast<const Fiber*>(running)->stack.guards(address);
+  }
+
+  /// Who is where, and what they did last. Also while the program runs.
+  [[nodiscard]] std::string describe() const {
+    std::string text;
+    std::vector<const void*> names;
+    for (std::size_t i = 0; i < used_; ++i) {
+      const Fiber& fiber = *fibers_[i];
+      text += "  " + name(fiber) + " " + doing(fiber, names) + "\n";
+      text += describe_frames(fiber.frames, fiber.frame_count);
+    }
+    const std::uint64_t count = steps() - steps_before_;
+    const std::uint64_t shown = std::min<std::uint64_t>(count, trace_.size());
+    text += "  the last " + std::to_string(shown) + " of " + std::to_string(count) + " steps:\n";
+    for (std::uint64_t i = count - shown; i < count; ++i) {
+      const Step& step = trace_[(steps_before_ + i) & (trace_.size() - 1)];
+      text += "    " + std::to_string(i + 1) + "  " + name(*fibers_[step.thread]) + "  " + step.operation +
+              (step.address != nullptr ? " " + label(step.address, names) : std::string{}) + "\n";
+    }
+    return text;
+  }
+
+ private:
+  using State = Fiber::State;
+
+  struct Step {
+    const char* operation;
+    const void* address;
+    unsigned thread;
+  };
+
+  /// A thread that makes so many steps in a row while others could run is taken to spin, and gives way.
+  static constexpr unsigned kSpins = 1000;
+
+  Fiber& me() noexcept { return static_cast<Fiber&>(*running); }
+
+  // ---- what the seam asks for ----
+
+  void point(const char* operation, const void* address) noexcept override {
+    if (!fresh_) {
+      me().next = operation;
+      if (mishaps_left_ != 0 && timed_sleepers() && mishap()) {
+        move_clock();
+      }
+      if (ready_.size() > 1) {
+        if (++in_a_row_ == kSpins) {
+          step_aside();
+        } else if (const std::uint32_t picked = decided(chooser_->thread(ready_, false), ready_.size()); picked != 0) {
+          go_to(picked);
+        }
+      }
+    }
+    fresh_ = false;
+    note(operation, address);
+  }
+
+  void give_way() noexcept override {
+    if (running->unscheduled == 0) {
+      note("give way", nullptr);
+      me().next = nullptr;
+      step_aside();
+      fresh_ = true;
+    }
+  }
+
+  bool sleep(const void* address, sync::TimePoint end) noexcept override {
+    if (end <= now_) {
+      return false;
+    }
+    if (mishaps_left_ != 0 && mishap()) {
+      return true;
+    }
+    Fiber& fiber = me();
+    fiber.sleeps_on = address;
+    fiber.until = end;
+    fiber.woken = false;
+    sleepers_.push_back(&fiber);
+    note("sleep", address);
+    block(State::asleep);
+    if (!fiber.woken) {
+      std::erase(sleepers_, &fiber);
+      note("time out", address);
+    }
+    return fiber.woken;
+  }
+
+  void rouse(const void* address, std::uint32_t n) noexcept override {
+    if (sleepers_.empty()) {
+      return;
+    }
+    candidates_.clear();
+    for (Fiber* fiber : sleepers_) {
+      if (fiber->sleeps_on == address) {
+        candidates_.push_back(fiber);
+      }
+    }
+    for (; n > 0 && !candidates_.empty(); --n) {
+      const auto count = static_cast<std::uint32_t>(candidates_.size());
+      const std::uint32_t picked = n < count ? decided(chooser_->sleeper(count), count) : 0;
+      Fiber* const fiber = candidates_[picked];
+      candidates_.erase(candidates_.begin() + picked);
+      std::erase(sleepers_, fiber);
+      fiber->woken = true;
+      note("awaken", fiber);
+      make_ready(*fiber);
+    }
+  }
+
+  sync::simulated::Task* start(void* (*entry)(void*), void* argument) noexcept override {
+    if (used_ == fibers_.size()) {
+      try {
+        fibers_.push_back(std::make_unique<Fiber>(limits_.stack_size));
+      } catch (const std::bad_alloc&) {
+        return nullptr;
+      }
+    }
+    Fiber& fiber = *fibers_[used_];
+    std::construct_at(&fiber.record);
+    fiber.name[0] = '\0';
+    fiber.number = static_cast<unsigned>(used_++);
+    fiber.unscheduled = 0;
+    fiber.entry = entry;
+    fiber.argument = argument;
+    fiber.state = State::fresh;
+    fiber.yielded = false;
+    fiber.next = nullptr;
+    fiber.joins = nullptr;
+    fiber.joiner = nullptr;
+    fiber.context.prepare(fiber.stack, &enter);
+    fiber.frame_count = 0;
+    ready_.push_back(&fiber);
+    ++alive_;
+    return &fiber;
+  }
+
+  void join(sync::simulated::Task& task) noexcept override {
+    Fiber& other = static_cast<Fiber&>(task);
+    note("join", &other);
+    if (other.state == State::ended) {
+      return;
+    }
+    if (other.joiner != nullptr) {
+      fail("two threads join the same thread");
+    }
+    other.joiner = &me();
+    me().joins = &other;
+    block(State::joining);
+  }
+
+  sync::TimePoint now() noexcept override { return now_; }
+  std::uint32_t random() noexcept override { return static_cast<std::uint32_t>(random_.next()); }
+
+  [[noreturn]] void fail(const char* what) noexcept override {
+    failed_ = true;
+    failure_ = what;
+    for (Fiber& fiber = me();;) {
+      leave(fiber, outside_);
+    }
+  }
+
+  // ---- the life of a fiber ----
+
+  static void enter() noexcept {
+    Explorer& self = *current();
+    Fiber& fiber = self.me();
+    fiber.context.arrived();
+    fiber.state = State::ready;
+    self.fresh_ = true;
+    try {
+      fiber.entry(fiber.argument);
+    } catch (const std::exception& error) {
+      self.fail(("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what()).c_str());
+    } catch (...) {
+      const std::type_info* const type = abi::__cxa_current_exception_type();
+      self.fail(("an exception left the thread: " + (type ? demangle(type->name()) : "of another language")).c_str());
+    }
+    self.finish();
+  }
+
+  [[noreturn]] void finish() noexcept {
+    Fiber& fiber = me();
+    fiber.state = State::ended;
+    if (fiber.joiner != nullptr) {
+      fiber.joiner->joins = nullptr;
+      make_ready(*fiber.joiner);
+    }
+    drop_first();
+    if (--alive_ == 0) {
+      fiber.context.leave_for(outside_, true);
+    }
+    hand_over();
+    std::abort();  // not reached: nobody goes back to a fiber that has ended
+  }
+
+  /// Takes the processor from `from`, the fiber that calls, until it is chosen again.
+  void leave(Fiber& from, FiberContext& to) noexcept {
+    from.context.leave_for(to, from.state == State::ended && !failed_);
+    while (locating_) {
+      locate(from);
+      from.context.leave_for(outside_);
+    }
+  }
+
+  // ---- after a failure ----
+
+  static void locate(Fiber& fiber) noexcept { fiber.frame_count = backtrace(fiber.frames, Fiber::kFrames); }
+
+  /// Lets every fiber note where it stands; only it can.
+  void locate() {
+    locating_ = true;
+    for (std::size_t i = 0; i < used_; ++i) {
+      if (fibers_[i]->state != State::fresh && fibers_[i]->state != State::ended) {
+        outside_.leave_for(fibers_[i]->context);
+      }
+    }
+  }
+
+  /// Nobody will unwind the threads of a failed schedule. They are kept, so that what they own is not lost but there,
+  /// and count as ended for whoever still has their handles.
+  void bury() {
+    static auto& graveyard = *new std::vector<std::unique_ptr<Fiber>>;
+    static std::mutex guard;
+    const std::lock_guard lock{guard};
+    for (std::size_t i = 0; i < used_; ++i) {
+      fibers_[i]->stack.abandon();
+      fibers_[i]->state = State::ended;
+      graveyard.push_back(std::move(fibers_[i]));
+    }
+  }
+
+  [[nodiscard]] std::string name(const Fiber& fiber) const {
+    const std::string number = "thread " + std::to_string(fiber.number);
+    return fiber.name[0] != '\0' ? number + " \"" + fiber.name + "\"" : number;
+  }
+
+  /// A short name for an address, the same for the same address all through a report.
+  [[nodiscard]] std::string label(const void* address, std::vector<const void*>& names) const {
+    for (std::size_t i = 0; i < used_; ++i) {
+      if (address == fibers_[i].get()) {
+        return name(*fibers_[i]);
+      }
+    }
+    const auto found = std::find(names.begin(), names.end(), address);
+    const auto index = found - names.begin();
+    if (found == names.end()) {
+      names.push_back(address);
+    }
+    return "#" + std::to_string(index + 1);
+  }
+
+  [[nodiscard]] std::string doing(const Fiber& fiber, std::vector<const void*>& names) const {
+    switch (fiber.state) {
+      case State::fresh:
+        return "has not begun";
+      case State::ended:
+        return "has ended";
+      case State::joining:
+        return "joins " + name(*fiber.joins);
+      case State::ready:
+        return &fiber == running       ? "runs"
+               : fiber.yielded         ? "can run, and gave way"
+               : fiber.next != nullptr ? std::string{"can run; next: "} + fiber.next
+                                       : "can run";
+      case State::asleep:
+        break;
+    }
+    const char* const operation = fiber.record.waits_in.load(mo::relaxed);  // relaxed, twice: one OS thread
+    const void* const object = fiber.record.waits_for.load(mo::relaxed);
+    std::string text = operation != nullptr ? std::string{"waits in "} + operation + " for " + label(object, names)
+                                            : "sleeps on " + label(fiber.sleeps_on, names);
+    if (fiber.until != sync::forever) {
+      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(fiber.until - now_).count();
+      text += " for " + std::to_string(left) + " us more";
+    }
+    return text;
+  }
+
+  // ---- scheduling ----
+
+  void note(const char* operation, const void* address) noexcept {
+    const std::uint64_t step = steps();
+    trace_[step & (trace_.size() - 1)] = {operation, address, running->number};
+    steps_.store(step + 1, mo::relaxed);  // relaxed: the watchdog only looks whether it moves
+    if (step - steps_before_ >= limits_.max_steps) {
+      fail("livelock: the threads still run after max_steps steps");
+    }
+  }
+
+  /// Writes a decision down. @return `picked`, once it is known to be one
+  std::uint32_t decided(std::uint32_t picked, std::size_t of) {
+    if (picked >= of) {
+      fail(
+          "the program did not repeat itself: it does not offer the choice it offered before. Either it is another "
+          "program, or it depends on more than its schedule (time, addresses, what an earlier run left behind)");
+    }
+    choices_.push_back({picked, static_cast<std::uint32_t>(of)});
+    return picked;
+  }
+
+  bool mishap() {
+    const bool happens = decided(chooser_->mishap(), 2) != 0;
+    mishaps_left_ -= happens ? 1U : 0U;
+    return happens;
+  }
+
+  void make_ready(Fiber& fiber) {
+    if (fiber.state != State::ready) {
+      fiber.state = State::ready;
+      ready_.push_back(&fiber);
+    }
+  }
+
+  void drop_first() noexcept {
+    ready_.front() = ready_.back();
+    ready_.pop_back();
+  }
+
+  void block(State state) {
+    me().state = state;
+    drop_first();
+    hand_over();
+    me().next = nullptr;
+    fresh_ = true;
+  }
+
+  /// The running fiber lets others go first.
+  void step_aside() {
+    in_a_row_ = 0;
+    chooser_->yielded(me());
+    me().yielded = true;
+    ++yielded_;
+    hand_over();
+  }
+
+  /// The running fiber cannot go on, or gave way: a free choice among those who did not.
+  void hand_over() {
+    if (ready_.empty() && !move_clock()) {
+      fail(fibers_[0]->state == State::ended
+               ? "deadlock: the program has ended, and threads that nobody can wake are left"
+               : "deadlock: nobody can run, and nobody waits for a time");
+    }
+    if (yielded_ == ready_.size()) {
+      everybody_yielded();
+    }
+    if (yielded_ == 0) {
+      go_to(free_choice(ready_));
+      return;
+    }
+    candidates_.clear();
+    std::copy_if(ready_.begin(), ready_.end(), std::back_inserter(candidates_), [](auto* f) { return !f->yielded; });
+    Fiber* const next = candidates_[free_choice(candidates_)];
+    go_to(static_cast<std::size_t>(std::find(ready_.begin(), ready_.end(), next) - ready_.begin()));
+  }
+
+  std::uint32_t free_choice(const std::vector<Fiber*>& among) {
+    return among.size() == 1 ? 0 : decided(chooser_->thread(among, true), among.size());
+  }
+
+  /// All who can run are waiting for something to happen: time passes, and all have a chance again, the last one last.
+  void everybody_yielded() {
+    if (!move_clock()) {
+      now_ += std::chrono::milliseconds{1};
+    }
+    if (yielded_ < ready_.size()) {
+      return;
+    }
+    for (Fiber* fiber : ready_) {
+      fiber->yielded = fiber == running && ready_.size() > 1;
+    }
+    yielded_ = ready_.front()->yielded ? 1 : 0;
+  }
+
+  /// Lets ready_[index] run.
+  void go_to(std::size_t index) {
+    Fiber& next = *ready_[index];
+    std::swap(ready_.front(), ready_[index]);
+    if (next.yielded) {
+      next.yielded = false;
+      --yielded_;
+    }
+    in_a_row_ = 0;
+    Fiber& from = me();
+    if (&next == &from) {
+      return;
+    }
+    running = &next;
+    leave(from, next.context);
+  }
+
+  [[nodiscard]] bool timed_sleepers() const noexcept {
+    return std::any_of(sleepers_.begin(), sleepers_.end(), [](const Fiber* fiber) {
+      return fiber->state == State::asleep && fiber->until != sync::forever;
+    });
+  }
+
+  /// Moves the clock to the earliest end of a sleep. @return false if nobody sleeps with one
+  bool move_clock() {
+    sync::TimePoint earliest = sync::forever;
+    for (const Fiber* fiber : sleepers_) {
+      if (fiber->state == State::asleep) {
+        earliest = std::min(earliest, fiber->until);
+      }
+    }
+    if (earliest == sync::forever) {
+      return false;
+    }
+    now_ = earliest;
+    for (Fiber* fiber : sleepers_) {
+      if (fiber->until <= now_) {
+        make_ready(*fiber);
+      }
+    }
+    return true;
+  }
+
+  const Limits limits_;
+  const sync::TimePoint epoch_ = sync::native::now();  // when every schedule begins
+  Chooser* chooser_ = nullptr;
+  FiberContext outside_;
+
+  std::vector<std::unique_ptr<Fiber>> fibers_;  // those of this schedule first, by number
+  std::size_t used_ = 0;                        // how many of them are of this schedule
+  std::size_t alive_ = 0;                       // how many of those have not ended
+  std::vector<Fiber*> ready_;
+  std::vector<Fiber*> sleepers_;
+  std::vector<Fiber*> candidates_;  // scratch
+  std::size_t yielded_ = 0;         // how many of ready_ are `yielded`
+  unsigned in_a_row_ = 0;
+  bool fresh_ = false;  // the running fiber was chosen and has done nothing since
+
+  sync::TimePoint now_{};
+  std::uint32_t seed_ = 0;
+  SplitMix random_{0};
+  unsigned mishaps_left_ = 0;
+
+  std::vector<Choice> choices_;
+  std::vector<Step> trace_;  // the last steps, by their number modulo the size
+  std::atomic<std::uint64_t> steps_{0};
+  std::uint64_t steps_before_ = 0;
+
+  bool failed_ = false;
+  bool locating_ = false;
+  std::string failure_;
+};
+
+}  // namespace conc::inline CONC_ABI::detail

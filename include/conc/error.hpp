@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// Every error that conc throws, and the hooks for what has no caller to be thrown at.
+#pragma once
+
+#include <cxxabi.h>
+#include <conc/detail/sync.hpp>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <typeinfo>
+
+namespace conc::inline CONC_ABI {
+
+/// The root of all errors that can happen to a correct program.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A value that was waited for did not come before the deadline. Waits whose outcome is a fact return false instead.
+class TimeoutError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The task was cancelled before it ran.
+class CancelledError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The future is in a state that does not allow the operation: a second result, say.
+class InvalidStateError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Queue::get gave up: no item came before the deadline.
+class QueueEmpty : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Queue::put gave up: no room came before the deadline. The item was not consumed.
+class QueueFull : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The queue was shut down: it takes no more items, or has none left to give.
+class QueueShutDown : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The barrier was aborted, reset, timed out or its action threw.
+class BrokenBarrierError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The promise was dropped without a value.
+class BrokenPromise : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The wait could never end.
+class DeadlockError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A value could not be turned into bytes, or bytes into a value.
+class PickleError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An exception of another process whose type is not known here.
+class RemoteError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The executor cannot run tasks any more.
+class BrokenExecutor : public Error {
+ public:
+  using Error::Error;
+};
+
+class BrokenThreadPool : public BrokenExecutor {
+ public:
+  using BrokenExecutor::BrokenExecutor;
+};
+
+class BrokenProcessPool : public BrokenExecutor {
+ public:
+  using BrokenExecutor::BrokenExecutor;
+};
+
+/// The caller made a mistake; the object is as it was before the call. The message names the operation, the object
+/// and the numbers.
+class UsageError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+namespace detail {
+
+/// Out of line and cold, so that a check costs its caller one compare and one jump never taken.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_usage_error(const char* what) { throw UsageError{what}; }
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_usage_error(const std::string& what) {
+  throw UsageError{what};
+}
+
+inline std::string type_name(const std::type_info& type) {
+  int failed = 0;
+  char* const readable = abi::__cxa_demangle(type.name(), nullptr, nullptr, &failed);
+  std::string name = failed == 0 ? readable : type.name();
+  std::free(readable);
+  return name;
+}
+
+/// The type and the message of an exception, "std::runtime_error: no such file", or the type alone if it has no message.
+inline std::string describe(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& error) {
+    return type_name(typeid(error)) + ": " + error.what();
+  } catch (...) {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    return type == nullptr ? "an unknown exception" : type_name(*type);
+  }
+}
+
+}  // namespace detail
+
+/// An exception that left the target of a Thread.
+struct ExceptHookArgs {
+  std::exception_ptr exception;
+  const char* thread_name;
+};
+
+/// Called on the thread that failed, without a lock held. Whatever it throws is dropped.
+using ExceptHook = void (*)(const ExceptHookArgs&);
+
+/// Prints one line to stderr: the thread's name, the type of the exception and its what().
+inline void default_excepthook(const ExceptHookArgs& args) {
+  const std::string line =
+      std::string{"Exception in thread "} + args.thread_name + ": " + detail::describe(args.exception) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);  // one call: lines of several threads do not mix
+}
+
+namespace detail {
+[[gnu::visibility("default")]] inline constinit std::atomic<ExceptHook> excepthook{&default_excepthook};
+
+inline void report_uncaught(const ExceptHookArgs& args) noexcept {
+  try {
+    excepthook.load()(args);
+  } catch (...) {  // a hook that fails has nobody to report to
+  }
+}
+}  // namespace detail
+
+/// Replaces the hook for exceptions that leave the target of a Thread; nullptr brings the default back.
+/// @return the hook until now.
+/// @par Thread safety   any thread, any time.
+/// @par Python          threading.excepthook.
+inline ExceptHook set_excepthook(ExceptHook hook) noexcept {
+  return detail::excepthook.exchange(hook == nullptr ? &default_excepthook : hook);
+}
+
+}  // namespace conc::inline CONC_ABI
