@@ -7,7 +7,9 @@
 #include <conc/detail/sync.hpp>
 #include <conc/error.hpp>
 #include <concepts>
+#include <cstdint>
 #include <limits>
+#include <ratio>
 #include <type_traits>
 #include <utility>
 
@@ -119,6 +121,13 @@ class Deadline {
       const auto whole = static_cast<std::int64_t>(exact);
       return static_cast<long double>(whole) < exact ? whole + 1 : whole;
     }
+  }
+
+  /// A tick of such a period has more nanoseconds than can be counted.
+  template <class Rep, class Period>
+    requires(std::ratio_greater_v<Period, std::giga>)
+  static constexpr std::int64_t saturate(std::chrono::duration<Rep, Period> d) {
+    return saturate(std::chrono::duration<long double, std::giga>{d});
   }
 
   Kind kind_ = Kind::never;

@@ -316,7 +316,7 @@ class [[nodiscard]] ScopedLock {
   static_assert(sizeof...(Locks) > 0, "ScopedLock guard{lock}: name at least one lock");
 
  public:
-  explicit ScopedLock(Locks&... locks) : locks_{locks...} {
+  [[nodiscard]] explicit ScopedLock(Locks&... locks) : locks_{locks...} {
     if constexpr (sizeof...(Locks) == 1) {
       std::get<0>(locks_).lock();
     } else {

@@ -22,6 +22,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <conc/detail/chooser.hpp>
+#include <conc/detail/explorer.hpp>
+#include <conc/detail/watchdog.hpp>
+#include <conc/error.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -29,13 +33,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
-
-#include <conc/detail/chooser.hpp>
-#include <conc/detail/explorer.hpp>
-#include <conc/detail/watchdog.hpp>
-#include <conc/error.hpp>
 
 namespace conc::inline CONC_ABI::testing {
 
@@ -88,26 +88,33 @@ inline void check(bool condition, const char* what) {
   }
 }
 
+namespace internal {
+
+/// Calls what `argument` points to: a thread's entry.
+template <class Call>
+void* enter(void* argument) {
+  (*static_cast<Call*>(argument))();
+  return nullptr;
+}
+
+}  // namespace internal
+
 /// Runs each callable on a thread of its own and returns when all have ended.
 template <class... Callables>
 void parallel(Callables&&... callables) {
+  static_assert(sizeof...(Callables) > 0 && (std::is_invocable_v<Callables&> && ...),
+                "parallel(f, g, ...): name at least one callable; they are called without arguments");
+  std::tuple calls{[&callables] { callables(); }...};
   detail::sync::ThreadHandle threads[sizeof...(Callables)];
   std::size_t started = 0;
   int error = 0;
-  const auto start = [&](auto& callable) {
-    if (error != 0) {
-      return;
+  const auto start = [&]<class Call>(Call& call) {
+    if (error == 0) {
+      error = detail::sync::start(threads[started], &internal::enter<Call>, &call, 0);
+      started += error == 0 ? 1U : 0U;
     }
-    using Callable = std::remove_reference_t<decltype(callable)>;
-    const auto entry = [](void* argument) -> void* {
-      (*static_cast<Callable*>(argument))();
-      return nullptr;
-    };
-    void* const argument = const_cast<void*>(static_cast<const volatile void*>(std::addressof(callable)));
-    error = detail::sync::start(threads[started], entry, argument, 0);
-    started += error == 0 ? 1U : 0U;
   };
-  (start(callables), ...);
+  std::apply([&](auto&... call) { (start(call), ...); }, calls);
   for (std::size_t i = 0; i < started; ++i) {
     detail::sync::join(threads[i]);
   }
@@ -165,9 +172,9 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
   Report report;
   bool more = options.schedules > 0;
   while (more && !report.failed) {
-    report.failed = !explorer.run(entry, argument, *chooser);
+    report.failed = !explorer.run_once(entry, argument, *chooser);
     ++report.schedules;
-    report.threads = std::max(report.threads, explorer.threads());
+    report.threads = (std::max)(report.threads, explorer.threads());
     report.fingerprint = detail::SplitMix{report.fingerprint + detail::Replay::check_of(explorer.choices())}.next();
     more = chooser->end() && report.schedules < options.schedules;
   }
@@ -208,13 +215,8 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
 template <class Program>
 Report explore(Program&& program, const Options& options = {}) {
   static_assert(std::is_invocable_v<Program&>, "explore(program): program must be callable without arguments");
-  using Callable = std::remove_reference_t<Program>;
-  const auto entry = [](void* argument) -> void* {
-    (*static_cast<Callable*>(argument))();
-    return nullptr;
-  };
-  void* const argument = const_cast<void*>(static_cast<const volatile void*>(std::addressof(program)));
-  return internal::explore(entry, argument, options);
+  auto call = [&program] { program(); };
+  return internal::explore(&internal::enter<decltype(call)>, &call, options);
 }
 
 }  // namespace conc::inline CONC_ABI::testing

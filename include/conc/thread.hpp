@@ -182,10 +182,11 @@ class Registry {
     }
   }
 
-  /// The same for all that are finished.
+  /// The same for all that are finished or gone.
   void reap_finished() {
     while (const auto claimed = find([](ThreadState& candidate) {
-             return candidate.joinable && candidate.phase() == ThreadState::finished &&
+             return candidate.joinable &&
+                    (candidate.phase() == ThreadState::finished || sync::gone(candidate.handle)) &&
                     !std::exchange(candidate.claimed, true);
            })) {
       join_claimed(**claimed);
@@ -198,6 +199,7 @@ class Registry {
       return;
     }
     const void* const me = sync::this_thread().thread;
+    reap_finished();
     while (const auto running = find([me](ThreadState& candidate) {
              return candidate.joinable && !candidate.options.daemon && &candidate != me &&
                     candidate.phase() == ThreadState::started;
@@ -224,6 +226,12 @@ class Registry {
   }
 
   void join_claimed(ThreadState& thread) {
+    if (sync::gone(thread.handle)) {
+      const sync::Unscheduled unscheduled;  // what an earlier run left behind is no part of this one
+      thread.enter(ThreadState::joined);
+      forget(thread);
+      return;
+    }
     sync::join(thread.handle);
     thread.enter(ThreadState::joined);
     forget(thread);

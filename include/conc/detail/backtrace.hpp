@@ -7,12 +7,11 @@
 #include <cxxabi.h>
 #include <execinfo.h>
 
+#include <conc/detail/sync.hpp>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include <conc/detail/sync.hpp>
 
 namespace conc::inline CONC_ABI::detail {
 

@@ -4,6 +4,7 @@
 /// alternatives there were; whoever made them, the list alone repeats the schedule.
 #pragma once
 
+#include <conc/detail/fiber.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,8 +12,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <conc/detail/fiber.hpp>
 
 namespace conc::inline CONC_ABI::detail {
 
@@ -31,6 +30,8 @@ class Chooser {
 
   /// A schedule begins. @return the seed of the seam's random() in it
   virtual std::uint32_t begin() = 0;
+  /// The running thread has come to its next operation.
+  virtual void step(const Fiber& /*running*/) {}
   /// Which of at least two threads runs next. Where the choice is not free, the first is the one that runs: taking
   /// another preempts it.
   virtual std::uint32_t thread(const std::vector<Fiber*>& ready, bool free) = 0;
@@ -98,15 +99,16 @@ class PctChooser final : public RandomChooser {
     return RandomChooser::begin();
   }
 
-  std::uint32_t thread(const std::vector<Fiber*>& ready, bool free) override {
-    if (!free) {
-      for (std::size_t i = 0; i < changes_.size(); ++i) {
-        if (changes_[i] == now_) {
-          priority(*ready[0]) = static_cast<std::int64_t>(i) + 1;
-        }
+  void step(const Fiber& running) override {
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+      if (changes_[i] == now_) {
+        priority(running) = static_cast<std::int64_t>(i) + 1;
       }
-      ++now_;
     }
+    ++now_;
+  }
+
+  std::uint32_t thread(const std::vector<Fiber*>& ready, bool /*free*/) override {
     std::uint32_t best = 0;
     for (std::uint32_t i = 1; i < ready.size(); ++i) {
       if (priority(*ready[i]) > priority(*ready[best])) {

@@ -11,13 +11,15 @@
 ///   yielded      set for a fiber that gave way. It is no candidate for a free choice until all others gave way too
 ///                or are blocked; then the clock moves on. To preempt the running fiber in its favour is allowed.
 ///
-/// A fiber that has just been chosen needs no further choice before its first operation: nothing has happened since.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <chrono>
+#include <conc/detail/backtrace.hpp>
+#include <conc/detail/chooser.hpp>
+#include <conc/detail/fiber.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -30,10 +32,6 @@
 #include <typeinfo>
 #include <utility>
 #include <vector>
-
-#include <conc/detail/backtrace.hpp>
-#include <conc/detail/chooser.hpp>
-#include <conc/detail/fiber.hpp>
 
 namespace conc::inline CONC_ABI::detail {
 
@@ -61,7 +59,7 @@ class Explorer final : private sync::simulated::Machine {
 
   /// Runs entry(argument) as thread 0, and all that it starts, until everybody has ended.
   /// @return false if the schedule failed; then the program's threads stay where they were, for ever
-  bool run(void* (*entry)(void*), void* argument, Chooser& chooser) {
+  bool run_once(void* (*entry)(void*), void* argument, Chooser& chooser) {
     chooser_ = &chooser;
     used_ = 0;
     alive_ = 0;
@@ -73,12 +71,13 @@ class Explorer final : private sync::simulated::Machine {
     mishaps_left_ = limits_.mishaps;
     steps_before_ = steps();
     now_ = epoch_;
+    run = runs_.fetch_add(1, mo::relaxed) + 1;  // relaxed: only distinctness matters
     seed_ = chooser.begin();
     random_ = SplitMix{seed_};
-    running = start(entry, argument);
-    if (running == nullptr) {
+    if (start(entry, argument) == nullptr) {
       throw std::bad_alloc{};
     }
+    running = fibers_[0].get();
     sync::simulated::machine = this;
     outside_.leave_for(me().context);
     sync::simulated::machine = nullptr;
@@ -88,7 +87,7 @@ class Explorer final : private sync::simulated::Machine {
     return !failed_;
   }
 
-  /// What went wrong, once run() has returned false.
+  /// What went wrong, once run_once() has returned false.
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
   [[nodiscard]] const std::vector<Choice>& choices() const noexcept { return choices_; }
   [[nodiscard]] std::uint32_t seed() const noexcept { return seed_; }
@@ -142,29 +141,27 @@ class Explorer final : private sync::simulated::Machine {
   // ---- what the seam asks for ----
 
   void point(const char* operation, const void* address) noexcept override {
-    if (!fresh_) {
-      me().next = operation;
-      if (mishaps_left_ != 0 && timed_sleepers() && mishap()) {
-        move_clock();
-      }
-      if (ready_.size() > 1) {
-        if (++in_a_row_ == kSpins) {
-          step_aside();
-        } else if (const std::uint32_t picked = decided(chooser_->thread(ready_, false), ready_.size()); picked != 0) {
-          go_to(picked);
-        }
+    me().next = operation;
+    chooser_->step(me());
+    if (mishaps_left_ != 0 && timed_sleepers() && mishap()) {
+      move_clock();
+    }
+    if (ready_.size() > 1) {
+      if (++in_a_row_ == kSpins) {
+        step_aside();
+      } else {
+        let_preempt();
       }
     }
-    fresh_ = false;
+    ++operations_;
     note(operation, address);
   }
 
   void give_way() noexcept override {
     if (running->unscheduled == 0) {
-      note("give way", nullptr);
       me().next = nullptr;
+      note("give way", nullptr);
       step_aside();
-      fresh_ = true;
     }
   }
 
@@ -211,7 +208,7 @@ class Explorer final : private sync::simulated::Machine {
     }
   }
 
-  sync::simulated::Task* start(void* (*entry)(void*), void* argument) noexcept override {
+  const sync::simulated::Task* start(void* (*entry)(void*), void* argument) noexcept override {
     if (used_ == fibers_.size()) {
       try {
         fibers_.push_back(std::make_unique<Fiber>(limits_.stack_size));
@@ -238,8 +235,8 @@ class Explorer final : private sync::simulated::Machine {
     return &fiber;
   }
 
-  void join(sync::simulated::Task& task) noexcept override {
-    Fiber& other = static_cast<Fiber&>(task);
+  void join(unsigned number) noexcept override {
+    Fiber& other = *fibers_[number];
     note("join", &other);
     if (other.state == State::ended) {
       return;
@@ -270,7 +267,6 @@ class Explorer final : private sync::simulated::Machine {
     Fiber& fiber = self.me();
     fiber.context.arrived();
     fiber.state = State::ready;
-    self.fresh_ = true;
     try {
       fiber.entry(fiber.argument);
     } catch (const std::exception& error) {
@@ -320,15 +316,13 @@ class Explorer final : private sync::simulated::Machine {
     }
   }
 
-  /// Nobody will unwind the threads of a failed schedule. They are kept, so that what they own is not lost but there,
-  /// and count as ended for whoever still has their handles.
+  /// Nobody will unwind the threads of a failed schedule. They are kept, so that what they own is not lost but there.
   void bury() {
     static auto& graveyard = *new std::vector<std::unique_ptr<Fiber>>;
     static std::mutex guard;
     const std::lock_guard lock{guard};
     for (std::size_t i = 0; i < used_; ++i) {
       fibers_[i]->stack.abandon();
-      fibers_[i]->state = State::ended;
       graveyard.push_back(std::move(fibers_[i]));
     }
   }
@@ -422,10 +416,9 @@ class Explorer final : private sync::simulated::Machine {
 
   void block(State state) {
     me().state = state;
+    me().next = nullptr;
     drop_first();
     hand_over();
-    me().next = nullptr;
-    fresh_ = true;
   }
 
   /// The running fiber lets others go first.
@@ -433,8 +426,19 @@ class Explorer final : private sync::simulated::Machine {
     in_a_row_ = 0;
     chooser_->yielded(me());
     me().yielded = true;
+    me().yielded_at = last_yield_ = operations_;
     ++yielded_;
     hand_over();
+  }
+
+  /// The running fiber comes to its next operation. Another may run first: any, but for those who gave way and
+  /// would find everything as they left it.
+  void let_preempt() {
+    const auto candidate = [this](const Fiber* f) { return !f->yielded || f->yielded_at != operations_; };
+    const std::vector<Fiber*>& candidates = last_yield_ == operations_ ? those_ready(candidate) : ready_;
+    if (candidates.size() > 1) {
+      go_to(*candidates[decided(chooser_->thread(candidates, false), candidates.size())]);
+    }
   }
 
   /// The running fiber cannot go on, or gave way: a free choice among those who did not.
@@ -447,18 +451,17 @@ class Explorer final : private sync::simulated::Machine {
     if (yielded_ == ready_.size()) {
       everybody_yielded();
     }
-    if (yielded_ == 0) {
-      go_to(free_choice(ready_));
-      return;
-    }
-    candidates_.clear();
-    std::copy_if(ready_.begin(), ready_.end(), std::back_inserter(candidates_), [](auto* f) { return !f->yielded; });
-    Fiber* const next = candidates_[free_choice(candidates_)];
-    go_to(static_cast<std::size_t>(std::find(ready_.begin(), ready_.end(), next) - ready_.begin()));
+    const auto candidate = [](const Fiber* fiber) { return !fiber->yielded; };
+    const std::vector<Fiber*>& candidates = yielded_ != 0 ? those_ready(candidate) : ready_;
+    const std::size_t count = candidates.size();
+    go_to(*candidates[count > 1 ? decided(chooser_->thread(candidates, true), count) : 0]);
   }
 
-  std::uint32_t free_choice(const std::vector<Fiber*>& among) {
-    return among.size() == 1 ? 0 : decided(chooser_->thread(among, true), among.size());
+  template <class Condition>
+  const std::vector<Fiber*>& those_ready(Condition condition) {
+    candidates_.clear();
+    std::copy_if(ready_.begin(), ready_.end(), std::back_inserter(candidates_), condition);
+    return candidates_;
   }
 
   /// All who can run are waiting for something to happen: time passes, and all have a chance again, the last one last.
@@ -475,10 +478,9 @@ class Explorer final : private sync::simulated::Machine {
     yielded_ = ready_.front()->yielded ? 1 : 0;
   }
 
-  /// Lets ready_[index] run.
-  void go_to(std::size_t index) {
-    Fiber& next = *ready_[index];
-    std::swap(ready_.front(), ready_[index]);
+  /// Lets `next` run, one of ready_.
+  void go_to(Fiber& next) {
+    std::iter_swap(ready_.begin(), std::find(ready_.begin(), ready_.end(), &next));
     if (next.yielded) {
       next.yielded = false;
       --yielded_;
@@ -503,7 +505,7 @@ class Explorer final : private sync::simulated::Machine {
     sync::TimePoint earliest = sync::forever;
     for (const Fiber* fiber : sleepers_) {
       if (fiber->state == State::asleep) {
-        earliest = std::min(earliest, fiber->until);
+        earliest = (std::min)(earliest, fiber->until);
       }
     }
     if (earliest == sync::forever) {
@@ -518,6 +520,8 @@ class Explorer final : private sync::simulated::Machine {
     return true;
   }
 
+  static inline constinit std::atomic<std::uint64_t> runs_{0};  // of all explorers
+
   const Limits limits_;
   const sync::TimePoint epoch_ = sync::native::now();  // when every schedule begins
   Chooser* chooser_ = nullptr;
@@ -530,8 +534,9 @@ class Explorer final : private sync::simulated::Machine {
   std::vector<Fiber*> sleepers_;
   std::vector<Fiber*> candidates_;  // scratch
   std::size_t yielded_ = 0;         // how many of ready_ are `yielded`
+  std::uint64_t operations_ = 0;    // made in all schedules; only what happens between two of them counts
+  std::uint64_t last_yield_ = 0;    // the value of operations_ when a fiber last gave way
   unsigned in_a_row_ = 0;
-  bool fresh_ = false;  // the running fiber was chosen and has done nothing since
 
   sync::TimePoint now_{};
   std::uint32_t seed_ = 0;

@@ -10,12 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <conc/detail/sync.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <new>
-
-#include <conc/detail/sync.hpp>
 
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -204,6 +203,7 @@ struct Fiber : sync::simulated::Task {
   void* argument = nullptr;
   State state = State::fresh;
   bool yielded = false;             // gave way, and the others have not all had their chance yet
+  std::uint64_t yielded_at = 0;     // how many operations had been made then
   bool woken = false;               // asleep: by a wake, not by the clock
   const char* next = nullptr;       // ready: the operation it is about to make, if it got so far
   const void* sleeps_on = nullptr;  // asleep

@@ -10,6 +10,7 @@
 ///   void wake(address, n)              wakes at most n sleepers of the word at `address`
 ///   now(), pause(), yield(), this_cpu(), random()
 ///   start(thread, entry, argument, stack_size), join(thread), set_thread_name(name)
+///   gone(thread)                       it will not run again nor needs to be joined: its exploration is over. Else false
 ///   native_thread_id(), is_main_thread(), process_id()
 ///   this_thread()                      the calling thread's ThreadRecord
 ///   Unscheduled                        a guard: what it encloses is bookkeeping, no scheduling point
@@ -59,7 +60,7 @@ namespace conc::inline CONC_ABI::detail::sync {
 using TimePoint = std::chrono::steady_clock::time_point;
 
 /// The end of a wait that has none.
-inline constexpr TimePoint forever = TimePoint::max();
+inline constexpr TimePoint forever = (TimePoint::max)();
 
 /// What conc knows of one thread, kept by the thread itself. Everybody may read it; thread.hpp fills in `thread`.
 struct ThreadRecord {
@@ -92,6 +93,7 @@ namespace backend = native;
 #endif
 
 using backend::Atomic;
+using backend::gone;
 using backend::is_main_thread;
 using backend::join;
 using backend::native_thread_id;

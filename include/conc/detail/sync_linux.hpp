@@ -136,6 +136,8 @@ inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, st
 
 inline void join(ThreadHandle thread) noexcept { pthread_join(thread, nullptr); }
 
+constexpr bool gone(ThreadHandle /*thread*/) noexcept { return false; }
+
 /// Names the calling thread for debuggers and /proc; the system keeps 15 bytes (pthread_setname_np(3)).
 inline void set_thread_name(const char* name) noexcept {
   char kept[16] = {};

@@ -21,14 +21,16 @@ struct Task {
 class Machine {
  public:
   Task* running = nullptr;
+  std::uint64_t run = 0;  // of the program: a number never used again in this process, and never 0
 
   /// A scheduling point, before `operation` takes place: another thread may run first.
   virtual void point(const char* operation, const void* address) noexcept = 0;
   virtual void give_way() noexcept = 0;
   virtual bool sleep(const void* address, TimePoint end) noexcept = 0;
   virtual void rouse(const void* address, std::uint32_t n) noexcept = 0;
-  virtual Task* start(void* (*entry)(void*), void* argument) noexcept = 0;
-  virtual void join(Task& task) noexcept = 0;
+  /// Starts a thread. @return null if there is no memory for its stack
+  virtual const Task* start(void* (*entry)(void*), void* argument) noexcept = 0;
+  virtual void join(unsigned number) noexcept = 0;
   virtual TimePoint now() noexcept = 0;
   virtual std::uint32_t random() noexcept = 0;
   [[noreturn]] virtual void fail(const char* what) noexcept = 0;
@@ -157,8 +159,13 @@ inline bool is_main_thread() noexcept { return machine ? machine->running->numbe
 
 struct ThreadHandle {
   native::ThreadHandle native{};
-  Task* task = nullptr;  // not null for a thread of an exploration
+  std::uint64_t run = 0;  // the Machine::run it belongs to; 0 for a native thread
+  unsigned number = 0;    // within its run
 };
+
+inline bool gone(const ThreadHandle& thread) noexcept {
+  return thread.run != 0 && (machine == nullptr || machine->run != thread.run);
+}
 
 /// The stack size of simulated threads is that of the exploration.
 inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, std::size_t stack_size) noexcept {
@@ -166,15 +173,20 @@ inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, st
   if (machine == nullptr) {
     return native::start(thread.native, entry, argument, stack_size);
   }
-  thread.task = machine->start(entry, argument);
-  return thread.task != nullptr ? 0 : EAGAIN;
+  const Task* const task = machine->start(entry, argument);
+  if (task == nullptr) {
+    return EAGAIN;
+  }
+  thread.run = machine->run;
+  thread.number = task->number;
+  return 0;
 }
 
-inline void join(ThreadHandle thread) noexcept {
-  if (thread.task != nullptr) {
-    machine->join(*thread.task);
-  } else {
+inline void join(const ThreadHandle& thread) noexcept {
+  if (thread.run == 0) {
     native::join(thread.native);
+  } else if (!gone(thread)) {
+    machine->join(thread.number);
   }
 }
 

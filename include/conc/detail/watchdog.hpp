@@ -9,6 +9,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <conc/detail/chooser.hpp>
+#include <conc/detail/explorer.hpp>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
@@ -16,9 +18,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <conc/detail/chooser.hpp>
-#include <conc/detail/explorer.hpp>
 
 namespace conc::inline CONC_ABI::detail {
 
@@ -41,7 +40,7 @@ class LastWords {
         sigaction(kSignals[i], &action, &old_actions_[i]);
       }
 #if defined(CONC_DETAIL_ASAN)
-      __sanitizer_set_death_callback([] { speak("AddressSanitizer stopped the program"); });
+      __asan_set_error_report_callback([](const char* /*report*/) { speak("AddressSanitizer found an error"); });
 #endif
     }
   }
@@ -51,6 +50,9 @@ class LastWords {
       for (std::size_t i = 0; i < kSignals.size(); ++i) {
         sigaction(kSignals[i], &old_actions_[i], nullptr);
       }
+#if defined(CONC_DETAIL_ASAN)
+      __asan_set_error_report_callback(nullptr);
+#endif
     }
     sigaltstack(&old_stack_, nullptr);
   }

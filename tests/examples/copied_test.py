@@ -1,0 +1,50 @@
+"""The folder of an example, copied to another place, builds and runs against an installed conc."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+import programs  # noqa: E402
+
+CONC = Path(__file__).resolve().parents[2]
+
+
+def build_settings(program):
+    """The CMake variables of the build that made `program`."""
+    cache = next(p / "CMakeCache.txt" for p in Path(program).resolve().parents if (p / "CMakeCache.txt").exists())
+    lines = [line for line in cache.read_text().splitlines() if "=" in line and not line.startswith(("#", "//"))]
+    return {line.split(":", 1)[0]: line.split("=", 1)[1] for line in lines}
+
+
+class Copied(programs.ProgramTest):
+    def check(self, example):
+        settings = build_settings(self.programs[example])
+        if settings.get("CONC_SANITIZE"):
+            self.skipTest("the same as without sanitizers, for it makes builds of its own")
+
+        def cmake(*arguments):
+            environment = {**os.environ, "CXX": settings["CMAKE_CXX_COMPILER"]}
+            self.run_program([settings["CMAKE_COMMAND"], *map(str, arguments)], env=environment, seconds=600)
+
+        only_conc = [f"-DCONC_BUILD_{part}=OFF" for part in ("TESTS", "BENCHMARKS", "EXAMPLES")]
+        cmake("-S", CONC, "-B", self.folder / "conc", *only_conc)
+        cmake("--install", self.folder / "conc", "--prefix", self.folder / "installed")
+
+        copy, build = self.folder / "copy", self.folder / "build"
+        shutil.copytree(CONC / "examples" / example, copy)
+        cmake("-S", copy, "-B", build, f"-DCMAKE_PREFIX_PATH={self.folder / 'installed'}")
+        cmake("--build", build)
+        out, _ = self.run_program([build / example, "--help"])
+        self.assertIn("Exit code:", out)
+
+    def test_record_filter(self):
+        self.check("record_filter")
+
+    def test_lock_overhead(self):
+        self.check("lock_overhead")
+
+
+if __name__ == "__main__":
+    programs.main()

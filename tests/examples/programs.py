@@ -1,0 +1,51 @@
+"""What the tests of the example programs share: running a program, and a folder that goes away afterwards."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SECONDS = 120  # a program that takes longer hangs
+
+
+def tree(folder):
+    """Everything below `folder`: its files with their content, its folders with None."""
+    return {
+        os.fsencode(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+class ProgramTest(unittest.TestCase):
+    """Programs, and what else a test is told, are given on the command line as NAME=VALUE."""
+
+    programs = {}
+
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="conc-")
+        self.addCleanup(self._folder.cleanup)
+        self.folder = Path(self._folder.name)
+
+    def command(self, program, *arguments, **options):
+        """program --key value …"""
+        command = [self.programs[program], *map(str, arguments)]
+        for name, value in options.items():
+            command += ["--" + name.replace("_", "-"), str(value)]
+        return command
+
+    def run_program(self, command, code=0, seconds=SECONDS, **settings):
+        """Runs it, checks the exit code, and returns what it printed to (stdout, stderr)."""
+        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, **settings)
+        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        self.assertEqual(done.returncode, code, f"{command}\n{out}\n{err}")
+        return out, err
+
+
+def main():
+    for argument in [a for a in sys.argv[1:] if "=" in a]:
+        name, path = argument.split("=", 1)
+        ProgramTest.programs[name] = path
+        sys.argv.remove(argument)
+    unittest.main(verbosity=2)

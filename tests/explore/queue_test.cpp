@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+#include <conc/event.hpp>
+#include <conc/queue.hpp>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "explore_type.hpp"
+
+using namespace std::chrono_literals;
+using conc::testing::check;
+using conc::testing::parallel;
+using conc_test::explore_type;
+
+namespace {
+
+/// An item that the ring does not take, since its move might throw: its queues are always locked ones.
+struct Careful {
+  int value;
+  Careful(int v) : value{v} {}
+  Careful(Careful&& other) noexcept(false) : value{other.value} {}
+  operator int() const { return value; }
+};
+static_assert(!std::is_nothrow_move_constructible_v<Careful>);
+
+/// Gets items until the queue is shut down.
+template <class Item>
+int drain(conc::Queue<Item>& queue) {
+  int sum = 0;
+  for (Item& item : queue) {
+    const conc::TaskDone done{queue};
+    sum += item;
+  }
+  return sum;
+}
+
+/// The programs for one kind of queue; `size` is its bound.
+template <class Item>
+void explore_queue(const char* name, std::size_t size) {
+  const auto title = [name](const char* what) { return std::string{name} + ", " + what; };
+
+  explore_type(title("one producer, one consumer"), [size] {
+    conc::Queue<Item> queue{size};
+    parallel(
+        [&] {
+          queue.put(1);
+          queue.put(2);
+        },
+        [&] {
+          check(queue.get() == 1, "first in, first out");
+          check(queue.get() == 2, "first in, first out");
+        });
+    check(queue.empty() && queue.unfinished_tasks() == 2, "two were put, none is left");
+  });
+
+  explore_type(title("two producers, one consumer"), [size] {
+    conc::Queue<Item> queue{size};
+    int sum = 0;
+    parallel([&] { queue.put(1); }, [&] { queue.put(2); },
+             [&] {
+               sum += queue.get();
+               sum += queue.get();
+             });
+    check(sum == 3 && queue.empty(), "each item came out once");
+  });
+
+  explore_type(title("one producer, two consumers"), [size] {
+    conc::Queue<Item> queue{size};
+    int sum = 0;
+    parallel([&] { sum += queue.get(); }, [&] { sum += queue.get(); },
+             [&] {
+               queue.put(1);
+               queue.put(2);
+             });
+    check(sum == 3 && queue.empty(), "each item came out once");
+  });
+
+  explore_type(title("task_done and join"), [size] {
+    auto queue = std::make_unique<conc::Queue<Item>>(size);
+    int handled = 0;
+    parallel(
+        [&] {
+          queue->put(1);
+          queue->put(2);
+          queue->join();
+          check(handled == 2, "join() came before the last task_done()");
+        },
+        [&] {
+          for (int i = 0; i < 2; ++i) {
+            (void)queue->get();
+            ++handled;
+            queue->task_done();
+          }
+        });
+  });
+
+  explore_type(title("destroyed by the joiner"), [size] {
+    auto queue = std::make_unique<conc::Queue<Item>>(size);
+    queue->put(1);
+    (void)queue->get();
+    parallel([&] { queue->task_done(); },
+             [&] {
+               queue->join();
+               queue.reset();
+             });
+  });
+
+  explore_type(title("shutdown against put and get"), [size] {
+    conc::Queue<Item> queue{size};
+    int accepted = 0;
+    int taken = 0;
+    parallel(
+        [&] {
+          try {
+            for (int i = 1; i <= 2; ++i) {
+              queue.put(1);
+              ++accepted;
+            }
+          } catch (const conc::QueueShutDown&) {
+          }
+        },
+        [&] { taken = drain(queue); }, [&] { queue.shutdown(); });
+    check(accepted == taken, "what was accepted comes out");
+    check(queue.unfinished_tasks() == 0 && queue.join(0ms), "everything is done");
+  });
+
+  explore_type(title("immediate shutdown"), [size] {
+    conc::Queue<Item> queue{size};
+    parallel(
+        [&] {
+          try {
+            queue.put(1);
+            queue.put(1);
+          } catch (const conc::QueueShutDown&) {
+          }
+        },
+        [&] { (void)drain(queue); }, [&] { queue.shutdown({.immediate = true}); });
+    check(queue.empty() && queue.unfinished_tasks() == 0 && queue.join(0ms), "taken or dropped, and done");
+  });
+
+  explore_type(title("timed get against put"),
+               [size] {
+                 conc::Queue<Item> queue{size};
+                 int sum = 0;
+                 const auto get = [&](conc::Deadline deadline) {
+                   try {
+                     sum += queue.get(deadline);
+                   } catch (const conc::QueueEmpty&) {
+                   }
+                 };
+                 parallel([&] { get(1ms); }, [&] { get(2ms); },
+                          [&] {
+                            conc::Event nobody;
+                            nobody.wait(1ms);
+                            queue.put(1);
+                          });
+                 check(sum + static_cast<int>(queue.qsize()) == 1, "the item is with a consumer or in the queue");
+               },
+               {.mishaps = 0});
+}
+
+}  // namespace
+
+TEST_CASE("Queue: a ring of one slot loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<int>("Queue(1), ring", 1);
+}
+
+TEST_CASE("Queue: a ring of two slots loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<int>("Queue(2), ring", 2);
+}
+
+TEST_CASE("Queue: a ring with a slot beyond its bound loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<int>("Queue(3), ring", 3);
+}
+
+TEST_CASE("Queue: a locked queue with a bound loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<Careful>("Queue(1), locked", 1);
+}
+
+TEST_CASE("Queue: an unbounded queue loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<int>("Queue(), locked", 0);
+}
+
+TEST_CASE("Queue: blocked putters go on one after another, in every schedule", "[queue][Q3]") {
+  explore_type("Queue(1), ring, two blocked putters", [] {
+    conc::Queue<int> queue{1};
+    queue.put(1);
+    int sum = 0;
+    parallel([&] { queue.put(2); }, [&] { queue.put(3); },
+             [&] {
+               for (int i = 0; i < 3; ++i) {
+                 sum += queue.get();
+               }
+             });
+    check(sum == 6 && queue.empty(), "an item was lost");
+  });
+  explore_type("Queue(2), ring, two putters wait while two items are taken", [] {
+    conc::Queue<int> queue{2};
+    queue.put(1);
+    queue.put(1);
+    parallel([&] { queue.put(1); }, [&] { queue.put(1); },
+             [&] {
+               (void)queue.get();
+               (void)queue.get();
+             });
+    check(queue.qsize() == 2 && queue.unfinished_tasks() == 4, "an item was lost");
+  });
+  explore_type("Queue(3), ring, wraps around", [] {
+    conc::Queue<int> queue{3};
+    int sum = 0;
+    parallel(
+        [&] {
+          for (int i = 1; i <= 5; ++i) {
+            queue.put(i);
+          }
+        },
+        [&] {
+          for (int i = 1; i <= 5; ++i) {
+            check(queue.qsize() <= 3, "more than fits");
+            sum += queue.get();
+          }
+        });
+    check(sum == 15, "an item was lost");
+  });
+}
+
+TEST_CASE("Queue: shutdown releases blocked putters and getters, in every schedule", "[queue][Q7][Q10]") {
+  explore_type("Queue(1), ring, blocked putters, shutdown", [] {
+    conc::Queue<int> queue{1};
+    queue.put(0);
+    int refused = 0;
+    const auto put = [&] {
+      try {
+        queue.put(1);
+      } catch (const conc::QueueShutDown&) {
+        ++refused;
+      }
+    };
+    parallel(put, put, [&] { queue.shutdown(); });
+    check(refused == 2, "both were refused");
+  });
+  explore_type("Queue(), locked, blocked getters, shutdown", [] {
+    conc::Queue<int> queue;
+    int sums = 0;
+    parallel([&] { sums += drain(queue); }, [&] { sums += drain(queue); },
+             [&] {
+               queue.put(1);
+               queue.shutdown();
+             });
+    check(sums == 1 && queue.unfinished_tasks() == 0, "the item came out");
+  });
+}

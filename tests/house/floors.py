@@ -1,0 +1,89 @@
+"""Proves that the headers below include/conc keep their floors. Usage: floors.py INCLUDE_DIR
+
+A header includes headers of strictly lower floors only, keeps away from expensive standard headers, and stays short.
+A header that is not in the table is an error: give it a floor.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+FLOORS = {
+    # Below the seam: its backends, which nobody else includes.
+    "detail/sync_linux.hpp": -1,
+    "detail/sync_sim.hpp": -1,
+    # The seam.
+    "detail/sync.hpp": 0,
+    # Errors and time; deadline.hpp throws, so it stands above error.hpp, and the wait point takes a Deadline.
+    "error.hpp": 1,
+    "cpu_count.hpp": 1,
+    "deadline.hpp": 1.3,
+    "detail/wait_point.hpp": 1.6,
+    # On the wait point.
+    "atomic_integer.hpp": 2,
+    "detail/event_count.hpp": 2,
+    "detail/ref.hpp": 2,
+    "detail/ring.hpp": 2,
+    "event.hpp": 2,
+    "lock.hpp": 2,
+    "semaphore.hpp": 2,
+    # Made of those.
+    "condition.hpp": 3,
+    "detail/locked_items.hpp": 3,
+    "queue.hpp": 4,
+    "thread.hpp": 5,
+    "conc.hpp": 9,
+    # The explorer stands apart: it drives a whole program, compiled with CONC_EXPLORE, and no other header includes it.
+    "detail/backtrace.hpp": 90,
+    "detail/fiber.hpp": 90,
+    "detail/chooser.hpp": 91,
+    "detail/explorer.hpp": 92,
+    "detail/watchdog.hpp": 93,
+    "testing.hpp": 94,
+}
+EXPLORER = 90  # the lowest of its floors
+EXPENSIVE = {"functional", "iostream", "ranges", "algorithm", "map", "regex"}
+MOST_CODE_LINES = 350
+
+
+def code_lines(text: str) -> int:
+    """Lines that hold more than comments and white space."""
+    pattern = r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/'
+    keep_strings = lambda match: match.group() if match.group().startswith('"') else "\n" * match.group().count("\n")
+    return sum(1 for line in re.sub(pattern, keep_strings, text, flags=re.DOTALL).splitlines() if line.strip())
+
+
+def problems(root: Path):
+    headers = {path.relative_to(root / "conc").as_posix(): path for path in sorted((root / "conc").rglob("*.hpp"))}
+    if not headers:
+        yield f"no headers below {root}"
+    for name, path in headers.items():
+        if name not in FLOORS:
+            yield f"{name}: has no floor in the table of {Path(__file__).name}"
+            continue
+        text = path.read_text()
+        for included in re.findall(r"^\s*#\s*include\s*[<\"]([^>\"]+)[>\"]", text, flags=re.MULTILINE):
+            if not included.startswith("conc/"):
+                if included in EXPENSIVE and FLOORS[name] < EXPLORER:
+                    yield f"{name}: includes the expensive <{included}>"
+                continue
+            target = included.removeprefix("conc/")
+            if target not in headers and target in FLOORS:
+                yield f"{name}: includes {target}, which does not exist"
+            elif target not in FLOORS:
+                yield f"{name}: includes {target}, which has no floor"
+            elif FLOORS[target] >= FLOORS[name]:
+                yield f"{name} (floor {FLOORS[name]}): includes {target} (floor {FLOORS[target]})"
+        lines = code_lines(text)
+        if "/" not in name and lines >= MOST_CODE_LINES:
+            yield f"{name}: {lines} lines of code; {MOST_CODE_LINES} are too many for a public header"
+
+
+def main() -> int:
+    found = list(problems(Path(sys.argv[1])))
+    print("\n".join(found) or "all headers keep their floors")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
