@@ -209,8 +209,7 @@ TEST_CASE("Queue: errors name the operation, the reason and the numbers", "[queu
   queue.put(2);
   CHECK(message_of<conc::QueueFull>(put) == "Queue::put: 2 items are in the queue, no room came in time");
   queue.task_done();
-  CHECK(message_of<conc::UsageError>([&] { queue.task_done(2); }) ==
-        "Queue::task_done: called 3 times for 2 items");
+  CHECK(message_of<conc::UsageError>([&] { queue.task_done(2); }) == "Queue::task_done: called 3 times for 2 items");
   queue.shutdown();
   CHECK(message_of<conc::QueueShutDown>(put) == "Queue::put: the queue is shut down");
   (void)queue.get_many(2);
@@ -280,8 +279,7 @@ TEST_CASE("Queue: join returns false when its deadline passes before all items a
   CHECK(queue.join(0ms));
 }
 
-TEMPLATE_TEST_CASE("Queue: join lets every waiter go on with the last task_done", "[queue][Q4]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: join lets every waiter go on with the last task_done", "[queue][Q4]", RingItem, LockedItem) {
   conc::Queue<TestType> queue{4};
   for (int round = 0; round < 3; ++round) {
     queue.put(TestType{1});
@@ -359,8 +357,7 @@ TEMPLATE_TEST_CASE("Queue: every waiting putter goes on when all items are taken
   CHECK(queue.qsize() == 3);
 }
 
-TEMPLATE_TEST_CASE("Queue: every waiting getter gets one of the items that come", "[queue][Q3]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: every waiting getter gets one of the items that come", "[queue][Q3]", RingItem, LockedItem) {
   conc::Queue<TestType> queue{8};
   std::atomic<int> sum{0};
   std::list<Background> getters;

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 namespace conc::inline CONC_ABI {
 
@@ -58,15 +59,12 @@ class Condition {
     check_held("Condition::wait: the lock is not held");
     Waiter me;
     append(me);
-    const Released released{*this};
-    const auto attempt = [&me](std::uint32_t) {
-      // acquire: what the notifier did is ordered by the lock; this only keeps the wake itself in order.
-      return (me.word.load(detail::mo::acquire) & Waiter::kNotified) != 0;
-    };
+    const Released released{*this, me};
+    const auto attempt = [](std::uint32_t value) { return (value & Waiter::kNotified) != 0; };
     detail::await(me.word, Waiter::kSleeper, deadline, detail::Spin{}, {"Condition::wait", this}, attempt);
     released.take_back();
     // With the lock held again: a notify may have come between the deadline and here. Then it counts.
-    if (attempt(0)) {
+    if (attempt(me.word.load(detail::mo::relaxed))) {  // relaxed: the lock orders it
       return true;
     }
     remove(me);
@@ -78,7 +76,7 @@ class Condition {
   /// @throws UsageError if the lock is not held (where it can tell); whatever predicate throws, with the lock held.
   template <class Predicate>
     requires std::is_invocable_r_v<bool, Predicate&>
-  bool wait_for(Predicate predicate) { return wait_for(predicate, never); }
+  bool wait_for(Predicate predicate) { return wait_for(std::move(predicate), never); }
 
   /// As above, but gives up at `deadline`, which bounds the whole call.
   /// @return the last value of the predicate.
@@ -109,7 +107,7 @@ class Condition {
       Waiter& next = *first_;
       remove(next);
       const void* const address = &next.word;  // taken now: the waiter may leave once the bit shows
-      // release: pairs with the acquire in wait().
+      // release: pairs with the acquire in detail::await. What it says is ordered by the lock already.
       if ((next.word.fetch_or(Waiter::kNotified, detail::mo::release) & Waiter::kSleeper) != 0) {
         detail::sync::wake(address, 1);
       }
@@ -130,17 +128,23 @@ class Condition {
     Waiter* next = nullptr;
   };
 
-  /// The lock let go, whatever its kind, until take_back().
+  /// The lock let go, all levels of it, until take_back().
   class Released {
    public:
-    explicit Released(Condition& condition) : lock_{*condition.lock_} {
-      if constexpr (kReentrant) {
-        levels_ = lock_.release_levels();
-      } else {
-        lock_.unlock();
+    Released(Condition& condition, Waiter& waiter) : lock_{*condition.lock_} {
+      try {
+        if constexpr (kReentrant) {
+          levels_ = lock_.release_levels();
+        } else {
+          lock_.unlock();
+        }
+      } catch (...) {  // the lock is as it was
+        condition.remove(waiter);
+        throw;
       }
     }
-    void take_back() const {
+    /// A lock that fails here leaves nothing sensible to do: std::terminate.
+    void take_back() const noexcept {
       if constexpr (kReentrant) {
         lock_.acquire_levels(levels_);
       } else {

@@ -3,7 +3,6 @@
 /// Deadline: the only timeout type. Never, a duration from now, or a time_point.
 #pragma once
 
-#include <chrono>
 #include <conc/detail/sync.hpp>
 #include <conc/error.hpp>
 #include <concepts>
@@ -47,7 +46,7 @@ class Deadline {
     if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
       *this = Deadline{point.time_since_epoch()};
       kind_ = kind_ == Kind::never ? Kind::never : Kind::absolute;
-    } else if (point != point.max()) {
+    } else if (point != (point.max)()) {
       // Both sides as floating point: the difference of two time_points may overflow their own type.
       using Real = std::chrono::duration<long double, std::nano>;
       *this = after(Real{point.time_since_epoch()} - Real{Clock::now().time_since_epoch()});
@@ -91,7 +90,7 @@ class Deadline {
  private:
   enum class Kind : std::uint8_t { never, from_call, absolute };
 
-  static constexpr std::int64_t kEndless = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t kEndless = (std::numeric_limits<std::int64_t>::max)();
   static_assert(std::is_same_v<std::chrono::steady_clock::period, std::nano>, "TimePoint counts nanoseconds");
 
   /// In nanoseconds, rounded up; kEndless for all that does not fit.

@@ -55,11 +55,14 @@ class Event {
 
   /// Waits until the flag is set.
   /// @return true, always.
-  bool wait() noexcept { return is_set() || wait_until_raised(never); }
+  bool wait() noexcept { return wait(never); }
 
   /// Waits until the flag is set or `deadline` passes.
   /// @return true if the flag was up at some moment during the call; false if the deadline passed first.
-  bool wait(Deadline deadline) noexcept { return is_set() || wait_until_raised(deadline); }
+  bool wait(Deadline deadline) noexcept {
+    const std::uint32_t value = word_.load(detail::mo::acquire);  // acquire: pairs with release (1)
+    return (value & kSet) != 0 || wait_until_raised(value, deadline);
+  }
 
  private:
   // word_ = generation << 2 | kSleepers | kSet
@@ -72,12 +75,10 @@ class Event {
   static constexpr std::uint32_t kSleepers = 2;
   static constexpr std::uint32_t kGeneration = 4;
 
-  [[gnu::noinline]] bool wait_until_raised(Deadline deadline) noexcept {
-    // acquire: pairs with release (1), for a set() that comes between is_set() and here.
-    const std::uint32_t before = word_.load(detail::mo::acquire);
-    const auto attempt = [this, before](std::uint32_t) {
-      const std::uint32_t value = word_.load(detail::mo::acquire);  // acquire: pairs with release (1)
-      return (value & kSet) != 0 || ((value ^ before) & ~(kSet | kSleepers)) != 0;
+  /// `before`: a value of the word with the flag down.
+  [[gnu::noinline]] bool wait_until_raised(std::uint32_t before, Deadline deadline) noexcept {
+    const auto attempt = [before](std::uint32_t value) {  // loaded with acquire, which pairs with release (1)
+      return (value & kSet) != 0 || ((value ^ before) & ~kSleepers) != 0;
     };
     return detail::await(word_, kSleepers, deadline, detail::Spin{setter_cpu_.get()}, {"Event::wait", this}, attempt) !=
            detail::Waited::timed_out;

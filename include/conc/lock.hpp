@@ -13,7 +13,6 @@
 #include <conc/error.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <tuple>
 #include <utility>
 
 namespace conc::inline CONC_ABI {
@@ -92,7 +91,7 @@ class Lock {
   [[gnu::cold, gnu::noinline]] bool acquire_contended(Deadline deadline) noexcept {
     bool reserved_by_me = false;
     unsigned lost = 0;
-    const auto attempt = [&](std::uint32_t value) {
+    const auto attempt = [&](std::uint32_t& value) {
       while ((value & kHeld) == 0 && ((value & kReserved) == 0 || reserved_by_me)) {
         // acquire (1): pairs with release (1). Drops kReserved, which is ours if it is up.
         if (word_.compare_exchange_weak(value, kHeld | (value & kSleepers), detail::mo::acquire, detail::mo::relaxed)) {
@@ -103,6 +102,7 @@ class Lock {
         // relaxed: the bit carries no data. A failure leaves the reservation to the next round.
         reserved_by_me =
             word_.compare_exchange_weak(value, value | kReserved, detail::mo::relaxed, detail::mo::relaxed);
+        value |= reserved_by_me ? kReserved : 0;
       }
       return false;
     };
@@ -316,22 +316,35 @@ class [[nodiscard]] ScopedLock {
   static_assert(sizeof...(Locks) > 0, "ScopedLock guard{lock}: name at least one lock");
 
  public:
-  [[nodiscard]] explicit ScopedLock(Locks&... locks) : locks_{locks...} {
-    if constexpr (sizeof...(Locks) == 1) {
-      std::get<0>(locks_).lock();
-    } else {
-      const detail::AnyLock all[] = {detail::AnyLock::of(locks)...};
-      detail::lock_all(all, sizeof...(Locks));
-    }
+  [[nodiscard]] explicit ScopedLock(Locks&... locks) : locks_{detail::AnyLock::of(locks)...} {
+    detail::lock_all(locks_, sizeof...(Locks));
   }
   ScopedLock(const ScopedLock&) = delete;
   ScopedLock& operator=(const ScopedLock&) = delete;
   ~ScopedLock() {
-    std::apply([](auto&... lock) { (lock.unlock(), ...); }, locks_);
+    for (const detail::AnyLock& held : locks_) {
+      held.unlock(held.object);
+    }
   }
 
  private:
-  std::tuple<Locks&...> locks_;
+  const detail::AnyLock locks_[sizeof...(Locks)];
 };
+
+/// One lock: nothing to choose, nothing to store but where it is.
+template <class L>
+class [[nodiscard]] ScopedLock<L> {
+ public:
+  [[nodiscard]] explicit ScopedLock(L& lock) : lock_{lock} { lock_.lock(); }
+  ScopedLock(const ScopedLock&) = delete;
+  ScopedLock& operator=(const ScopedLock&) = delete;
+  ~ScopedLock() { lock_.unlock(); }
+
+ private:
+  L& lock_;
+};
+
+template <class... Locks>
+ScopedLock(Locks&...) -> ScopedLock<Locks...>;
 
 }  // namespace conc::inline CONC_ABI

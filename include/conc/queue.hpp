@@ -116,7 +116,7 @@ class Queue {
   /// Puts the items from `first` to `last` in, in order, waiting for room as need be. They are copied; std::move_iterator
   /// moves them. Items of other producers may come between them.
   /// @return how many were put: all, unless `deadline` passed or the queue was shut down meanwhile. The others were not
-  ///         consumed.
+  ///         consumed (but where converting an item to T may throw, the next one was).
   /// @throws QueueShutDown if not even the first could be put because of shutdown(); what copying or moving an item
   ///         throws, with those before it put.
   template <std::input_iterator I, std::sentinel_for<I> S>
@@ -144,23 +144,29 @@ class Queue {
 
   /// Takes up to `max` items: waits for the first, and takes what else is there.
   /// @return at least one item, oldest first; none only if max is 0.
-  /// @throws as get(), with nothing taken. What moving a later item throws ends the call; the items before it are lost
-  ///         to the caller, so a throwing move calls for get().
+  /// @throws as get(), with nothing taken. What a later item or the room for it throws only ends the call: that item
+  ///         stays in the queue. (Items that can only be moved, and throw then, may be lost when the room grows.)
   [[nodiscard]] std::vector<T> get_many(std::size_t max, Deadline deadline = never) {
     std::vector<T> items;
-    while (items.size() < max) {
-      // The room first: an item claimed from the ring must not meet a failing allocation.
-      if (items.size() == items.capacity()) {
-        items.reserve(items.empty() ? (max < kReserve ? max : kReserve) : items.size() * 2);
-      }
-      const Claim claim = claim_item(items.empty() ? deadline : kPoll, "Queue::get_many");
-      if (claim.how != Attempt::done) {
-        if (items.empty()) {
-          throw_no_item(claim.how, "Queue::get_many");
+    try {
+      while (items.size() < max) {
+        // The room first: an item claimed from the ring must not meet a failing allocation.
+        if (items.size() == items.capacity()) {
+          items.reserve(items.empty() ? (max < kReserve ? max : kReserve) : items.size() * 2);
         }
-        break;
+        const Claim claim = claim_item(items.empty() ? deadline : kPoll, "Queue::get_many");
+        if (claim.how != Attempt::done) {
+          if (items.empty()) {
+            throw_no_item(claim.how, "Queue::get_many");
+          }
+          break;
+        }
+        take(claim, [&items](T& item) { items.push_back(std::move(item)); });
       }
-      take(claim, [&items](T& item) { items.push_back(std::move(item)); });
+    } catch (...) {
+      if (items.empty()) {
+        throw;
+      }
     }
     return items;
   }
@@ -168,25 +174,13 @@ class Queue {
   /// Says that `n` items which were taken are dealt with.
   /// @throws UsageError if more items would be done than were put; the count is unchanged then.
   void task_done(std::uint64_t n = 1) {
-    const void* const address = &done_;  // taken now: a joiner may destroy *this
-    std::uint64_t old =
-        done_.load(detail::mo::acquire);  // acquire: pairs with (1) of other calls; what they knew of puts counts
-    std::uint64_t next = 0;
-    bool all_done = false;
-    do {
-      const std::uint64_t put = put_count();
-      const std::uint64_t done = old / kDone;
-      if (n > put - done) [[unlikely]] {
-        detail::throw_usage_error("Queue::task_done: called " + std::to_string(done + n) + " times for " +
-                                  std::to_string(put) + " items");
+    finish(n, [](std::uint64_t wanted, std::uint64_t unfinished, std::uint64_t done) {
+      if (wanted > unfinished) [[unlikely]] {
+        detail::throw_usage_error("Queue::task_done: called " + std::to_string(done + wanted) + " times for " +
+                                  std::to_string(done + unfinished) + " items");
       }
-      all_done = done + n == put;
-      next = (old + n * kDone) & ~(all_done ? kJoiners : 0);
-      // release (1): pairs with the acquire loads here and in unfinished_tasks(); acquire: as above.
-    } while (!done_.compare_exchange_weak(old, next, detail::mo::acq_rel, detail::mo::acquire));
-    if (all_done && (old & kJoiners) != 0) {
-      detail::sync::wake<std::uint64_t>(address, detail::sync::everybody);
-    }
+      return wanted;
+    });
   }
 
   /// Waits until as many items are done as were put.
@@ -195,15 +189,15 @@ class Queue {
 
   /// @return whether all items were done before `deadline`.
   bool join(Deadline deadline) noexcept {
-    const auto attempt = [this](std::uint64_t) { return unfinished_tasks() == 0; };
+    const auto attempt = [this](std::uint64_t value) { return value / kDone == put_count(); };  // as unfinished_tasks()
     return detail::await(done_, kJoiners, deadline, detail::Spin{}, {"Queue::join", this}, attempt) !=
            detail::Waited::timed_out;
   }
 
   /// Items put for which no task_done() came yet.
   [[nodiscard]] std::uint64_t unfinished_tasks() const noexcept {
-    // acquire: pairs with release (1). Read before the count of puts, which only grows: the difference is never
-    // negative, and it is 0 only if it was 0 at that moment.
+    // acquire: pairs with release (1). Read before the count of puts, which is never smaller and only grows: the
+    // difference is never negative, and it is 0 only if it was 0 at that moment.
     const std::uint64_t done = done_.load(detail::mo::acquire) / kDone;
     return put_count() - done;
   }
@@ -212,14 +206,20 @@ class Queue {
   /// throws. With `immediate` the items in the queue are dropped and count as done; join() still waits for those taken
   /// before. May be called again; immediate may follow.
   void shutdown(ShutdownOptions options = {}) {
-    on_items([](auto& items) { items.close(); });
+    std::uint64_t dropped = 0;
+    on_items([&](auto& items) {
+      if (options.immediate) {
+        dropped = items.close_and_clear();
+      } else {
+        items.close();
+      }
+    });
     not_empty_.notify_all();
     not_full_.notify_all();
-    if (options.immediate) {
-      if (const std::uint64_t dropped = on_items([](auto& items) { return items.clear(); }); dropped != 0) {
-        task_done(dropped);
-      }
-      not_empty_.notify_all();
+    if (dropped != 0) {  // last: a joiner may destroy *this now
+      finish(dropped, [](std::uint64_t n, std::uint64_t unfinished, std::uint64_t /*done*/) {
+        return n < unfinished ? n : unfinished;  // task_done() may have been called for items never taken
+      });
     }
   }
 
@@ -275,6 +275,27 @@ class Queue {
     return on_items([](auto& items) { return items.tickets(); });
   }
 
+  /// Counts items as done: as many as allow(n, unfinished, done so far) says. Whatever it throws changes nothing.
+  template <class Allow>
+  void finish(std::uint64_t n, Allow allow) {
+    const void* const address = &done_;  // taken now: a joiner may destroy *this
+    // acquire: pairs with release (1) of other calls, so that the count of puts is no older than what they knew of it.
+    std::uint64_t old = done_.load(detail::mo::acquire);
+    std::uint64_t next = 0;
+    bool all_done = false;
+    do {
+      const std::uint64_t put = put_count();
+      const std::uint64_t done = old / kDone;
+      const std::uint64_t finished = done + allow(n, put - done, done);
+      all_done = finished == put;
+      next = finished * kDone | (all_done ? 0 : old & kJoiners);
+      // release (1): pairs with the acquire loads here, in join() and in unfinished_tasks(); acquire: as above.
+    } while (!done_.compare_exchange_weak(old, next, detail::mo::acq_rel, detail::mo::acquire));
+    if (all_done && (old & kJoiners) != 0) {
+      detail::sync::wake<std::uint64_t>(address, detail::sync::everybody);
+    }
+  }
+
   template <class Item>
   Attempt put_item(Item&& item, Deadline deadline, const char* operation) {
     return on_items([&](auto& items) {
@@ -284,10 +305,15 @@ class Queue {
           how = items.put(std::forward<Item>(item));
           return how != Attempt::blocked;
         };
-        if (not_full_.await(deadline, detail::Spin{items.get_cpu()}, {operation, this}, attempt) ==
-                detail::Waited::slept &&
-            items.has_room()) {
+        try {
+          if (not_full_.await(deadline, detail::Spin{items.get_cpu()}, {operation, this}, attempt) ==
+                  detail::Waited::slept &&
+              items.has_room()) {
+            not_full_.notify();
+          }
+        } catch (...) {  // from copying or moving the item: the room that woke this thread is for another one
           not_full_.notify();
+          throw;
         }
       }
       if (how == Attempt::done) {
@@ -299,7 +325,9 @@ class Queue {
 
   template <class Item>
   Attempt put_one_of_many(Item&& item, Deadline deadline) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<Item>, T> && !(kCopyFirst && std::is_lvalue_reference_v<Item>)) {
+    // What is made without failing is made in its place, so that an item that is not put is not consumed either.
+    if constexpr (std::is_nothrow_constructible_v<T, Item> ||
+                  (!kRingPossible && std::is_same_v<std::remove_cvref_t<Item>, T>)) {
       return put_item(std::forward<Item>(item), deadline, "Queue::put_many");
     } else {
       return put_item(T(std::forward<Item>(item)), deadline, "Queue::put_many");
@@ -344,6 +372,9 @@ class Queue {
         };
         claim.slept = not_empty_.await(deadline, detail::Spin{items.put_cpu()}, {operation, this}, attempt) ==
                       detail::Waited::slept;
+        if (claim.slept && claim.how == Attempt::closed) {
+          not_empty_.notify();  // the others may have slept through shutdown(), for an item that somebody else took
+        }
       }
       return claim;
     });
@@ -359,7 +390,7 @@ class Queue {
         bool slept;
         ~PassOn() {  // once the slot is free; also where moving the item threw
           queue.not_full_.notify();
-          if (slept && items.has_item()) {
+          if (slept && items.claimable()) {
             queue.not_empty_.notify();
           }
         }
@@ -425,13 +456,15 @@ using SimpleQueue = Queue<T>;
 
 /// Calls task_done() at the end of the scope, also when it is left by an exception:
 /// `for (Item& item : queue) { conc::TaskDone done{queue}; handle(item); }`.
+///
+/// @throws UsageError at the end of the scope, as task_done(); if that end is an exception's, std::terminate is called.
 template <class Q>
 class [[nodiscard]] TaskDone {
  public:
   explicit TaskDone(Q& queue) noexcept : queue_{queue} {}
   TaskDone(const TaskDone&) = delete;
   TaskDone& operator=(const TaskDone&) = delete;
-  ~TaskDone() { queue_.task_done(); }
+  ~TaskDone() noexcept(false) { queue_.task_done(); }
 
  private:
   Q& queue_;

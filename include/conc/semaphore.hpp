@@ -23,13 +23,13 @@ namespace conc::inline CONC_ABI {
 class Semaphore {
  public:
   /// @param permits  how many threads may acquire at first.
-  /// @throws UsageError if negative or over max().
+  /// @throws UsageError if negative or over max_permits().
   constexpr explicit Semaphore(std::int64_t permits = 1) : word_{checked(permits) * kPermit} {}
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
 
   /// The largest number of permits.
-  [[nodiscard]] static constexpr std::int64_t max() noexcept { return 0x7fffffff; }
+  [[nodiscard]] static constexpr std::int64_t max_permits() noexcept { return 0x7fffffff; }
 
   /// Takes a permit, waiting for one if need be.
   /// @return true, always.
@@ -48,8 +48,8 @@ class Semaphore {
   [[nodiscard]] bool try_acquire() noexcept { return take(); }
 
   /// Adds n permits and wakes up to n waiters.
-  /// @throws UsageError if n < 1, or if there would be more than max() permits; the count is unchanged then.
-  void release(std::int64_t n = 1) { give(n, max(), "Semaphore"); }
+  /// @throws UsageError if n < 1, or if there would be more than max_permits() permits; the count is unchanged then.
+  void release(std::int64_t n = 1) { give(n, max_permits(), "Semaphore"); }
 
   /// How many permits are left; out of date as soon as it is known.
   [[nodiscard]] std::int64_t value() const noexcept {
@@ -81,7 +81,7 @@ class Semaphore {
   static constexpr std::uint32_t kPermit = 2;
 
   static constexpr std::uint32_t checked(std::int64_t permits) {
-    if (permits < 0 || permits > max()) {
+    if (permits < 0 || permits > max_permits()) {
       detail::throw_usage_error("Semaphore: " + std::to_string(permits) + " permits; 0 to 2147483647 are possible");
     }
     return static_cast<std::uint32_t>(permits);
@@ -95,9 +95,12 @@ class Semaphore {
                                           " permits are there already");
   }
 
-  bool take() noexcept { return take(word_.load(detail::mo::relaxed)); }  // relaxed: a guess; the exchange checks it
+  bool take() noexcept {
+    std::uint32_t value = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
+    return take(value);
+  }
 
-  bool take(std::uint32_t value) noexcept {
+  bool take(std::uint32_t& value) noexcept {
     while (value >= kPermit) {
       // acquire (1): pairs with release (1).
       if (word_.compare_exchange_weak(value, value - kPermit, detail::mo::acquire, detail::mo::relaxed)) {
@@ -110,7 +113,7 @@ class Semaphore {
   [[gnu::cold, gnu::noinline]] bool wait_for_permit(Deadline deadline) noexcept {
     const detail::Waited waited =
         detail::await(word_, kSleepers, deadline, detail::Spin{}, {"Semaphore::acquire", this},
-                      [this](std::uint32_t value) { return take(value); });
+                      [this](std::uint32_t& value) { return take(value); });
     if (waited == detail::Waited::slept) {
       pass_on();
     }
@@ -141,7 +144,7 @@ class BoundedSemaphore : private Semaphore {
   constexpr explicit BoundedSemaphore(std::int64_t permits = 1) : Semaphore{permits}, bound_{permits} {}
 
   using Semaphore::acquire;
-  using Semaphore::max;
+  using Semaphore::max_permits;
   using Semaphore::try_acquire;
   using Semaphore::value;
 

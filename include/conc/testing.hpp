@@ -50,7 +50,7 @@ struct Options {
   Strategy strategy = Strategy::random;
   std::uint64_t schedules = 10'000;     // run at most so many
   std::uint64_t seed = 1;               // the same seed, the same schedules
-  std::uint64_t max_steps = 20'000;     // a schedule with more scheduling points is a livelock
+  std::uint64_t max_steps = 20'000;     // a schedule that makes more is a livelock
   unsigned preemptions = 2;             // depth_first: how often a thread that could go on is made to wait
   unsigned depth = 3;                   // pct: how many orderings a bug may need
   unsigned mishaps = 0;                 // per schedule: waits that return for no reason, timeouts that come early
@@ -65,7 +65,7 @@ struct Report {
   bool failed = false;
   bool complete = false;          // depth_first: there is no schedule within the bound that was not run
   std::uint64_t schedules = 0;    // that were run, the failed one included
-  std::uint64_t steps = 0;        // scheduling points of all of them
+  std::uint64_t steps = 0;        // that all of them made together
   std::size_t threads = 0;        // of the schedule with most
   std::uint64_t fingerprint = 0;  // of all choices made: equal if and, practically, only if the schedules were the same
   std::string failure{};          // what went wrong, in one line
@@ -159,10 +159,11 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
   const std::optional<detail::Replay> replay = replay_of(options);
   const std::unique_ptr<detail::Chooser> chooser =
       replay ? std::make_unique<detail::ReplayChooser>(*replay) : make_chooser(options);
-  detail::Explorer explorer{{.max_steps = options.max_steps,
-                             .mishaps = options.mishaps,
-                             .stack_size = options.stack_size,
-                             .trace = replay ? static_cast<std::size_t>(options.max_steps) : 40}};
+  detail::Explorer explorer{
+      {.max_steps = options.max_steps,
+       .mishaps = options.mishaps,
+       .stack_size = options.stack_size,
+       .trace = replay ? static_cast<std::size_t>(std::min<std::uint64_t>(options.max_steps, 1U << 20U)) : 64}};
   const detail::LastWords last_words;
   std::optional<detail::Watchdog> watchdog;
   if (options.stall.count() > 0) {

@@ -3,314 +3,19 @@
 /// Thread, current_thread, main_thread, enumerate, active_count.
 #pragma once
 
-#include <cxxabi.h>
 #include <conc/deadline.hpp>
-#include <conc/detail/ref.hpp>
+#include <conc/detail/registry.hpp>
 #include <conc/detail/sync.hpp>
-#include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
-#include <conc/lock.hpp>
-
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <optional>
 #include <string>
 #include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace conc::inline CONC_ABI {
-
-/// What a Thread may be told besides what to run.
-struct ThreadOptions {
-  std::string name{};          ///< default: "Thread-N". The system shows the first 15 bytes.
-  bool daemon = false;         ///< the program may end while it runs
-  std::size_t stack_size = 0;  ///< in bytes, rounded up to whole pages; 0: the system's default
-};
-
-class Thread;
-
-namespace detail {
-
-/// What all handles of one thread share. The registry holds a reference from start() until the system's thread is joined.
-///
-///   created ---start()---> started ---target ends---> finished ---its system thread is joined---> joined
-///      ^---no new thread---'
-///
-/// created   the target belongs to the handles; ident is 0.
-/// started   the new thread alone touches the target; it is in the registry's list.
-/// finished  the target is gone; whoever claims the system thread (claimed, under the registry's lock) joins it.
-/// joined    nothing of the thread is left.
-class ThreadState : public RefCounted {
- public:
-  static constexpr std::uint32_t kSleepers = 1;
-  enum Phase : std::uint32_t { created = 0, started = 2, finished = 4, joined = 6 };
-
-  explicit ThreadState(ThreadOptions chosen) : options{std::move(chosen)} {}
-
-  /// Runs the target, then destroys it. Exceptions leave it.
-  virtual void run() {}
-
-  std::uint32_t phase() const noexcept {
-    return word.load(mo::acquire) & ~kSleepers;  // acquire: pairs with the release in enter()
-  }
-
-  void enter(Phase reached) noexcept {
-    // release: what the thread did is visible to who finds it finished. The registry's reference keeps the word alive.
-    if ((word.exchange(reached, mo::release) & kSleepers) != 0) {
-      sync::wake(&word, sync::everybody);
-    }
-  }
-
-  /// Waits until it has come as far as `wanted`; false if `deadline` passed first.
-  bool wait_for(Phase wanted, Deadline deadline, const char* operation) {
-    const auto attempt = [this, wanted](std::uint32_t) { return phase() >= wanted; };
-    return await(word, kSleepers, deadline, Spin{}, {operation, this}, attempt) != Waited::timed_out;
-  }
-
-  const ThreadOptions options;
-  sync::Atomic<std::uint32_t> word{created};  // a Phase | kSleepers; see detail::await for the bit
-  std::atomic<std::uint64_t> ident{0};        // from start() on; no scheduling point, as the registry's other fields
-  std::atomic<std::uint64_t> native_id{0};
-
-  // Guarded by the registry's lock.
-  ThreadState* previous = nullptr;
-  ThreadState* next = nullptr;
-  sync::ThreadHandle handle{};
-  bool joinable = false;  // handle is valid
-  bool claimed = false;   // somebody joins it
-};
-
-/// A ThreadState with its target: one allocation for both.
-template <class F, class... Args>
-class ThreadWithTarget final : public ThreadState {
- public:
-  template <class G, class... As>
-  explicit ThreadWithTarget(ThreadOptions chosen, G&& fn, As&&... args)
-      : ThreadState{std::move(chosen)}, call_{Call{std::forward<G>(fn), {std::forward<As>(args)...}}} {}
-
-  void run() override {
-    struct Reset {
-      std::optional<Call>& call;
-      ~Reset() { call.reset(); }
-    };
-    const Reset reset{call_};
-    std::apply(std::move(call_->fn), std::move(call_->args));
-  }
-
- private:
-  struct Call {
-    F fn;
-    std::tuple<Args...> args;
-  };
-  std::optional<Call> call_;
-};
-
-/// Knows every thread that runs. Never destroyed, and no scheduling point of the explorer.
-class Registry {
- public:
-  constexpr Registry() noexcept = default;
-
-  /// Starts the system's thread. Returns 0 or the error number; then nothing is left of the attempt.
-  int start(ThreadState& thread, void* (*entry)(void*)) {
-    const Hold hold{*this};  // held over the start: whoever finds the thread finds its handle valid
-    if (!exit_rule_set_) {
-      process_ = sync::process_id();
-      if (std::atexit([] { the_registry().join_at_exit(); }) != 0) {
-        return ENOMEM;
-      }
-      exit_rule_set_ = true;
-    }
-    const int error = sync::start(thread.handle, entry, &thread, thread.options.stack_size);
-    if (error == 0) {
-      thread.joinable = true;
-      link(thread);
-    }
-    return error;
-  }
-
-  /// Enters a thread that conc did not start.
-  void adopt(ThreadState& thread) {
-    const Hold hold{*this};
-    link(thread);
-  }
-
-  void forget(ThreadState& thread) {
-    {
-      const Hold hold{*this};
-      (thread.previous != nullptr ? thread.previous->next : first_) = thread.next;
-      (thread.next != nullptr ? thread.next->previous : last_) = thread.previous;
-    }
-    thread.drop_reference();
-  }
-
-  /// The state of the main thread, which is made when somebody asks first.
-  ThreadState& main_thread() {
-    const Hold hold{*this};
-    if (main_ == nullptr) {
-      main_ = new ThreadState{{.name = "MainThread"}};
-      main_->ident.store(sync::main_thread_id, mo::relaxed);    // relaxed, as all of ident: a number that stands alone
-      main_->native_id.store(sync::process_id(), mo::relaxed);  // relaxed: likewise
-      main_->enter(ThreadState::started);
-    }
-    return *main_;
-  }
-
-  /// The first thread that `wanted` accepts, in the order of their start. Calls it with the lock held.
-  template <class Wanted>
-  std::optional<Ref<ThreadState>> find(Wanted wanted) {
-    const Hold hold{*this};
-    for (ThreadState* thread = first_; thread != nullptr; thread = thread->next) {
-      if (wanted(*thread)) {
-        return Ref<ThreadState>::share(thread);
-      }
-    }
-    return std::nullopt;
-  }
-
-  /// Joins the system's thread of a finished one, unless somebody else does that.
-  void reap(ThreadState& thread) {
-    const auto claimed = find([&thread](ThreadState& candidate) {
-      return &candidate == &thread && candidate.joinable && !std::exchange(candidate.claimed, true);
-    });
-    if (claimed) {
-      join_claimed(thread);
-    }
-  }
-
-  /// The same for all that are finished or gone.
-  void reap_finished() {
-    while (const auto claimed = find([](ThreadState& candidate) {
-             return candidate.joinable &&
-                    (candidate.phase() == ThreadState::finished || sync::gone(candidate.handle)) &&
-                    !std::exchange(candidate.claimed, true);
-           })) {
-      join_claimed(**claimed);
-    }
-  }
-
-  /// What std::exit runs: waits for all threads that are no daemons. Not in a forked child, where they do not exist.
-  void join_at_exit() {
-    if (sync::process_id() != process_) {
-      return;
-    }
-    const void* const me = sync::this_thread().thread;
-    reap_finished();
-    while (const auto running = find([me](ThreadState& candidate) {
-             return candidate.joinable && !candidate.options.daemon && &candidate != me &&
-                    candidate.phase() == ThreadState::started;
-           })) {
-      (*running)->wait_for(ThreadState::finished, never, "exit");
-    }
-    reap_finished();
-  }
-
-  static Registry& the_registry() noexcept;
-
- private:
-  struct Hold {
-    explicit Hold(Registry& registry) : guard{registry.lock_} {}
-    sync::Unscheduled unscheduled;
-    ScopedLock<Lock> guard;
-  };
-
-  void link(ThreadState& thread) noexcept {
-    thread.add_reference();
-    thread.previous = last_;
-    (last_ != nullptr ? last_->next : first_) = &thread;
-    last_ = &thread;
-  }
-
-  void join_claimed(ThreadState& thread) {
-    if (sync::gone(thread.handle)) {
-      const sync::Unscheduled unscheduled;  // what an earlier run left behind is no part of this one
-      thread.enter(ThreadState::joined);
-      forget(thread);
-      return;
-    }
-    sync::join(thread.handle);
-    thread.enter(ThreadState::joined);
-    forget(thread);
-  }
-
-  Lock lock_;
-  bool exit_rule_set_ = false;
-  std::uint64_t process_ = 0;
-  ThreadState* main_ = nullptr;
-  ThreadState* first_ = nullptr;
-  ThreadState* last_ = nullptr;
-};
-
-[[gnu::visibility("default")]] inline constinit Registry registry{};
-static_assert(std::is_trivially_destructible_v<Registry>, "threads may use it while the process ends");
-
-inline Registry& Registry::the_registry() noexcept { return registry; }
-
-/// What every thread that conc starts runs.
-inline void* run_thread(void* argument) {
-  ThreadState& self = *static_cast<ThreadState*>(argument);
-  const char* const name = self.options.name.c_str();
-  sync::ThreadRecord& record = sync::this_thread();
-  record.id = self.ident.load(mo::relaxed);  // relaxed: written before this thread was started
-  record.thread = &self;
-  self.native_id.store(sync::native_thread_id(), mo::relaxed);  // relaxed: a number that stands alone
-  sync::set_thread_name(name);
-  struct Finish {
-    ThreadState& self;
-    ~Finish() { self.enter(ThreadState::finished); }
-  };
-  const Finish finish{self};
-  try {
-    self.run();
-#if defined(__GLIBCXX__)
-  } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-    throw;
-#endif
-  } catch (...) {
-    report_uncaught({std::current_exception(), name});
-  }
-  return nullptr;
-}
-
-/// The state of the calling thread. A thread that conc did not start is entered at its first call, until it ends.
-inline ThreadState& this_thread_state() {
-  sync::ThreadRecord& record = sync::this_thread();
-  if (record.thread == nullptr) {
-    if (sync::this_thread_id() == sync::main_thread_id) {
-      record.thread = &registry.main_thread();
-    } else {
-      struct Adopted {
-        ThreadState& state;
-        Adopted()
-            : state{*new ThreadState{{.name = "Dummy-" + std::to_string(sync::this_thread_id()), .daemon = true}}} {
-          state.ident.store(sync::this_thread_id(), mo::relaxed);        // relaxed, twice: numbers
-          state.native_id.store(sync::native_thread_id(), mo::relaxed);  // that stand alone
-          state.enter(ThreadState::started);
-          registry.adopt(state);
-        }
-        Adopted(const Adopted&) = delete;
-        Adopted& operator=(const Adopted&) = delete;
-        ~Adopted() {
-          sync::this_thread().thread = nullptr;
-          state.enter(ThreadState::joined);
-          registry.forget(state);
-          state.drop_reference();
-        }
-      };
-      thread_local const Adopted adopted;
-      record.thread = &adopted.state;
-    }
-  }
-  return *static_cast<ThreadState*>(record.thread);
-}
-
-[[gnu::visibility("default")]] inline constinit std::atomic<std::uint64_t> unnamed_threads{0};
-
-}  // namespace detail
 
 /// A handle of a thread: copies name the same thread. Dropping all of them does not end it.
 ///
@@ -337,42 +42,50 @@ class Thread {
   /// @throws UsageError if called twice; std::system_error if the system has no thread to give: then start() may be
   ///         tried again.
   void start() {
-    std::uint32_t expected = detail::ThreadState::created;
-    // relaxed: start() of the system's thread publishes everything. Only one call may win.
-    if (!state_->word.compare_exchange_strong(expected, detail::ThreadState::started, detail::mo::relaxed)) {
-      detail::throw_usage_error("Thread::start: " + name() + " was started already");
-    }
-    detail::registry.reap_finished();
+    using State = detail::ThreadState;
+    std::uint32_t word = state_->word.load(detail::mo::relaxed);  // relaxed: the exchange checks it
+    do {
+      if ((word & ~State::kSleepers) != State::created) {
+        detail::throw_usage_error("Thread::start: " + name() + " was started already");
+      }
+      // relaxed: start() of the system's thread publishes everything. Only one call may win.
+    } while (!state_->word.compare_exchange_weak(word, State::started | (word & State::kSleepers), detail::mo::relaxed,
+                                                 detail::mo::relaxed));
+    detail::registry.reap_gone();
     state_->ident.store(detail::sync::new_thread_id(), detail::mo::relaxed);  // relaxed: a number that stands alone
     const int error = detail::registry.start(*state_, &detail::run_thread);
     if (error != 0) {
       state_->ident.store(0, detail::mo::relaxed);  // relaxed: as above
-      state_->enter(detail::ThreadState::created);
+      state_->enter(State::created);
       throw std::system_error{error, std::generic_category(), "Thread::start: " + name()};
     }
   }
 
-  /// Waits until the thread has ended.
+  /// Waits until the thread has ended, destructors of its thread_locals included.
   /// @return true, always.
   /// @throws UsageError if it was not started, or if it is the calling thread.
   bool join() { return join(never); }
 
-  /// @return whether the thread ended before `deadline`. Any number of threads may join one, any number of times.
+  /// @return whether the target ended before `deadline`. Any number of threads may join one, any number of times.
   /// @throws as join().
   bool join(Deadline deadline) {
     using State = detail::ThreadState;
+    if (ident() == detail::sync::this_thread_id()) {  // also of a thread that never asked for its own state
+      detail::throw_usage_error("Thread::join: " + name() + " cannot wait for itself");
+    }
+    if (!state_->wait_for(State::finished, deadline, "Thread::join")) {
+      return false;
+    }
     if (state_->phase() == State::created) {
       detail::throw_usage_error("Thread::join: " + name() + " was not started");
     }
-    if (detail::sync::this_thread().thread == state_.get()) {
-      detail::throw_usage_error("Thread::join: " + name() + " cannot wait for itself");
+    if (deadline.is_never()) {
+      detail::registry.reap(*state_);
+      state_->wait_for(State::joined, never, "Thread::join");
+    } else {
+      detail::registry.reap_gone();
     }
-    const Deadline until = deadline.is_poll() ? deadline : Deadline::after(deadline);
-    if (!state_->wait_for(State::finished, until, "Thread::join")) {
-      return false;
-    }
-    detail::registry.reap(*state_);
-    return state_->wait_for(State::joined, until, "Thread::join");
+    return true;
   }
 
   /// Whether the target runs: from start() until just before join() can return.

@@ -19,6 +19,8 @@ def build_settings(program):
 
 
 class Copied(programs.ProgramTest):
+    seconds = 800
+
     def check(self, example):
         settings = build_settings(self.programs[example])
         if settings.get("CONC_SANITIZE"):
@@ -26,7 +28,7 @@ class Copied(programs.ProgramTest):
 
         def cmake(*arguments):
             environment = {**os.environ, "CXX": settings["CMAKE_CXX_COMPILER"]}
-            self.run_program([settings["CMAKE_COMMAND"], *map(str, arguments)], env=environment, seconds=600)
+            self.run_program([settings["CMAKE_COMMAND"], *map(str, arguments)], env=environment)
 
         only_conc = [f"-DCONC_BUILD_{part}=OFF" for part in ("TESTS", "BENCHMARKS", "EXAMPLES")]
         cmake("-S", CONC, "-B", self.folder / "conc", *only_conc)

@@ -88,6 +88,11 @@ class MakeRecords(programs.ProgramTest):
         records = [fmt.parse(m) for m in fmt.read_messages(self.folder / "out/folder-0000/records-0000.sz")]
         self.assertEqual(records, self.expected() * 3)
 
+    def test_files_are_compressed(self):
+        self.make(self.folder / "out", folders=1, files=1, repeat=100)
+        file = self.folder / "out/folder-0000/records-0000.sz"
+        self.assertLess(file.stat().st_size, len(fmt.pack(fmt.read_messages(file))) / 4)
+
     def test_unreadable_file_is_reported_and_the_others_count(self):
         os.chmod(self.source / "top.h", 0)
         if os.access(self.source / "top.h", os.R_OK):

@@ -1,6 +1,7 @@
 """What the tests of the example programs share: running a program, and a folder that goes away afterwards."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,6 +9,10 @@ import unittest
 from pathlib import Path
 
 SECONDS = 120  # a program that takes longer hangs
+
+
+def fail_for_time(*_):
+    raise TimeoutError("the test takes too long")
 
 
 def tree(folder):
@@ -22,8 +27,12 @@ class ProgramTest(unittest.TestCase):
     """Programs, and what else a test is told, are given on the command line as NAME=VALUE."""
 
     programs = {}
+    seconds = 2 * SECONDS  # for one test
 
     def setUp(self):
+        signal.signal(signal.SIGALRM, fail_for_time)
+        signal.alarm(self.seconds)
+        self.addCleanup(signal.alarm, 0)
         self._folder = tempfile.TemporaryDirectory(prefix="conc-")
         self.addCleanup(self._folder.cleanup)
         self.folder = Path(self._folder.name)
@@ -35,9 +44,9 @@ class ProgramTest(unittest.TestCase):
             command += ["--" + name.replace("_", "-"), str(value)]
         return command
 
-    def run_program(self, command, code=0, seconds=SECONDS, **settings):
-        """Runs it, checks the exit code, and returns what it printed to (stdout, stderr)."""
-        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, **settings)
+    def run_program(self, command, code=0, **settings):
+        """Runs it, checks the exit code, and returns what it printed: (stdout, stderr)."""
+        done = subprocess.run(command, capture_output=True, timeout=self.seconds / 2, check=False, **settings)
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         self.assertEqual(done.returncode, code, f"{command}\n{out}\n{err}")
         return out, err

@@ -11,6 +11,8 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
+import time
 
 sys.dont_write_bytecode = True
 import programs  # noqa: E402
@@ -82,12 +84,13 @@ class Output(RecordFilter):
         self.assertGreater(serial["records"], total)
 
         expected = programs.tree(self.output)
-        for threads in ({}, {"threads": 2}, {"threads": 3}, {"threads": 50}):
+        for threads in (None, 2, 3, 50):
             self.output = self.folder / f"output{threads}"
-            numbers, err = self.filter(**options, **threads)
+            numbers, err = self.filter(**options, **({"threads": threads} if threads else {}))
             self.assertEqual(err, "")
             self.assertEqual(programs.tree(self.output), expected)
             self.assertEqual([numbers[n] for n in ("records", "kept")], [serial[n] for n in ("records", "kept")])
+            self.assertLessEqual(numbers["threads"], min(threads or len(os.sched_getaffinity(0)), 7))
 
     def test_many_small_folders_and_many_threads(self):
         names = [f"folder {i}/records.sz" for i in range(200)]
@@ -449,6 +452,19 @@ class Process(RecordFilter):
                 self.assertLessEqual(int(line.split(b" records")[0].split()[-1]), 40)
         self.finish(process, 0)
 
+    def test_no_more_than_one_progress_line_a_second(self):
+        started = time.monotonic()
+        process = self.start(records_per_progress=1)
+        lines = threading.Thread(target=lambda: [process.stderr.readline() for _ in range(3)])
+        with self.pipe.open("wb", buffering=0) as writer:
+            writer.write(fmt.frame(b""))
+            lines.start()
+            while lines.is_alive():
+                writer.write(fmt.data_chunk(fmt.pack(numbered(1))))
+        lines.join()
+        self.assertGreaterEqual(time.monotonic() - started, 3)
+        self.finish(process, 0)
+
     def test_killed_process_leaves_nothing_half_done_under_a_final_name(self):
         process = self.start()
         with self.pipe.open("wb", buffering=0) as writer:
@@ -457,6 +473,15 @@ class Process(RecordFilter):
             self.finish(process, -signal.SIGKILL)
         self.assertEqual({"a", ".b.partial"}, set(os.listdir(self.output)))
         self.assertEqual(fmt.read_messages(self.output / "a/x.sz"), wanted(numbered(10)))
+
+    def test_what_lies_in_the_place_of_unfinished_output_does_not_get_into_it(self):
+        process = self.start()
+        with self.pipe.open("wb") as writer:
+            (self.output / ".c.partial").mkdir()
+            (self.output / ".c.partial" / "left over.sz").write_text("from a run that was killed")
+            writer.write(fmt.frame(b""))
+        self.finish(process, 0)
+        self.assertEqual(os.listdir(self.output / "c"), ["x.sz"])
 
     def check_stopped_by(self, number):
         process = self.start()

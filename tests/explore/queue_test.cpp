@@ -239,6 +239,30 @@ TEST_CASE("Queue: shutdown releases blocked putters and getters, in every schedu
     parallel(put, put, [&] { queue.shutdown(); });
     check(refused == 2, "both were refused");
   });
+  explore_type("Queue(2), ring, two getters, a put and a shutdown", [] {
+    conc::Queue<int> queue{2};
+    int sum = 0;
+    int accepted = 0;
+    parallel([&] { sum += drain(queue); }, [&] { sum += drain(queue); },
+             [&] {
+               try {
+                 queue.put(1);
+                 accepted = 1;
+               } catch (const conc::QueueShutDown&) {
+               }
+             },
+             [&] {
+               queue.shutdown();
+               try {
+                 if (const auto item = queue.try_get()) {  // perhaps the one that a getter was woken for
+                   sum += *item;
+                   queue.task_done();
+                 }
+               } catch (const conc::QueueShutDown&) {
+               }
+             });
+    check(sum == accepted && queue.unfinished_tasks() == 0, "the item came out if it was accepted");
+  });
   explore_type("Queue(), locked, blocked getters, shutdown", [] {
     conc::Queue<int> queue;
     int sums = 0;

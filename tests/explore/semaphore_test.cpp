@@ -59,6 +59,22 @@ TEST_CASE("Semaphore: releases reach every sleeper, one by one or together, in e
   });
 }
 
+TEST_CASE("Semaphore: nobody sleeps on a count that was there before, in every schedule", "[semaphore][S3]") {
+  explore_type("Semaphore, two waiters, a taker, release(2) twice", [] {
+    conc::Semaphore permits{0};
+    parallel([&] { permits.acquire(); }, [&] { permits.acquire(); },
+             [&] {
+               permits.acquire();
+               permits.acquire();
+             },
+             [&] {
+               permits.release(2);
+               permits.release(2);
+             });
+    check(permits.value() == 0, "all permits were taken");
+  });
+}
+
 TEST_CASE("Semaphore: a waiter that times out takes nobody's permit, in every schedule", "[semaphore][S6]") {
   explore_type("Semaphore, timed and untimed waiters", [] {
     conc::Semaphore permits{0};

@@ -31,6 +31,7 @@ FLOORS = {
     "condition.hpp": 3,
     "detail/locked_items.hpp": 3,
     "queue.hpp": 4,
+    "detail/registry.hpp": 4,
     "thread.hpp": 5,
     "conc.hpp": 9,
     # The explorer stands apart: it drives a whole program, compiled with CONC_EXPLORE, and no other header includes it.

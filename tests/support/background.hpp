@@ -3,14 +3,18 @@
 /// Background: a thread of a test that waits for something, and outcome: how a call ended.
 #pragma once
 
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <conc/error.hpp>
+#include <cstdint>
 #include <exception>
 #include <fstream>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -60,6 +64,16 @@ inline std::string thread_fact(pid_t thread, const char* file) {
 /// Whether the thread sleeps in the kernel on a futex at this moment.
 inline bool sleeps(pid_t thread) {
   return thread != 0 && thread_fact(thread, "syscall").starts_with(std::to_string(SYS_futex) + " ");
+}
+
+/// Wakes the thread where it sleeps, with nothing changed that it could wait for.
+inline void wake_for_no_reason(pid_t thread) {
+  std::istringstream fact{thread_fact(thread, "syscall")};
+  long number = 0;
+  std::uintptr_t address = 0;
+  if (fact >> number >> std::hex >> address && number == SYS_futex) {
+    ::syscall(SYS_futex, address, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
+  }
 }
 
 /// How often the thread has gone to sleep so far.

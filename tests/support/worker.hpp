@@ -4,12 +4,13 @@
 #pragma once
 
 #include <conc/detail/sync.hpp>
-#include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <exception>
 #include <fstream>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -85,5 +86,14 @@ class Worker {
   std::exception_ptr error_;
   std::thread thread_;
 };
+
+/// What `fn()` returns, or throws, on another thread.
+template <class F>
+auto elsewhere(F fn) {
+  decltype(fn()) result{};
+  Worker worker{[&] { result = fn(); }};
+  worker.join();
+  return result;
+}
 
 }  // namespace conc_test

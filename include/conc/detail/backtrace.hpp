@@ -13,25 +13,45 @@
 #include <string>
 #include <string_view>
 
+#define CONC_DETAIL_TEXT_OF(name) #name
+#define CONC_DETAIL_TEXT(macro) CONC_DETAIL_TEXT_OF(macro)
+
 namespace conc::inline CONC_ABI::detail {
 
 struct Free {
   void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
-/// The readable form of a mangled name; what is none comes back as it is.
+/// The readable form of a mangled name, without conc's inline namespace; what is none comes back as it is.
 inline std::string demangle(const std::string& mangled) {
   int status = 0;
   const std::unique_ptr<char, Free> text{abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status)};
-  return status == 0 ? std::string{text.get()} : mangled;
+  if (status != 0) {
+    return mangled;
+  }
+  std::string readable{text.get()};
+  constexpr std::string_view kInline = CONC_DETAIL_TEXT(CONC_ABI) "::";
+  for (std::size_t at = 0; (at = readable.find(kInline, at)) != std::string::npos;) {
+    readable.erase(at, kInline.size());
+  }
+  return readable;
 }
 
 /// One line per call, innermost first; calls inside the explorer itself are left out where they have names.
 inline std::string describe_frames(void* const* frames, int count) {
   const std::unique_ptr<char*, Free> symbols{backtrace_symbols(frames, count)};
+  const auto is_of_the_explorer = [](const std::string& function) {
+    for (const char* const scope :
+         {"::detail::Explorer::", "::detail::FiberContext::", "::sync::simulated::", "::testing::internal::"}) {
+      if (function.find(scope) != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  };
   std::string text;
   for (int i = 0; symbols != nullptr && i < count; ++i) {
-    // "module(function+0x12) [0x55…]"; the function is missing where the module does not export it.
+    // "module(function+0x12) [0x55...]"; the function is missing where the module does not export it.
     const std::string_view line{symbols.get()[i]};
     const std::size_t open = line.find('(');
     const std::size_t plus = line.find('+', open == std::string_view::npos ? 0 : open);
@@ -40,15 +60,16 @@ inline std::string describe_frames(void* const* frames, int count) {
       continue;
     }
     const std::string function = demangle(std::string{line.substr(open + 1, plus - open - 1)});
-    if (function.find("::detail::Explorer::") == std::string::npos &&
-        function.find("::detail::FiberContext::") == std::string::npos &&
-        function.find("::sync::simulated::") == std::string::npos) {
-      const std::string_view module = line.substr(0, open);
+    if (!is_of_the_explorer(function)) {
       const std::string_view offset = line.substr(plus, line.find(')', plus) - plus);
-      text.append("      at ").append(function.empty() ? std::string{module} : function).append(offset).append("\n");
+      text.append("      at ").append(function.empty() ? std::string{line.substr(0, open)} : function);
+      text.append(offset).append("\n");
     }
   }
   return text;
 }
 
 }  // namespace conc::inline CONC_ABI::detail
+
+#undef CONC_DETAIL_TEXT
+#undef CONC_DETAIL_TEXT_OF

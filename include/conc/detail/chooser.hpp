@@ -137,7 +137,7 @@ class PctChooser final : public RandomChooser {
   std::vector<std::int64_t> priorities_;  // by the number of the thread; the highest runs
   std::vector<std::uint32_t> changes_;    // at which step the running thread gets the priority 1, 2, …
   std::uint32_t now_ = 0;
-  std::uint32_t longest_ = 16;
+  std::uint32_t longest_ = 1;
   std::int64_t lowest_ = 0;
 };
 

@@ -23,16 +23,19 @@ class EventCount {
   EventCount& operator=(const EventCount&) = delete;
   ~EventCount() { assert(waiting_.load(mo::relaxed) == 0 && "destroyed while a thread waits on it"); }
 
-  /// Waits until `attempt()` is true or `deadline` passes. After Waited::slept the caller must notify() again if
-  /// others could go on too.
+  /// Waits until `attempt()` is true or `deadline` passes. After Waited::slept, and when `attempt` throws, the caller
+  /// must notify() again if others could go on.
   template <class Attempt>
   Waited await(Deadline deadline, Spin spin, sync::Why why, Attempt attempt) {
-    // relaxed, twice: read by the destructor only, which every waiter happens before.
-    waiting_.fetch_add(1, mo::relaxed);
-    const Waited waited =
-        detail::await(word_, kSleepers, deadline, spin, why, [&attempt](std::uint32_t) { return attempt(); });
-    waiting_.fetch_sub(1, mo::relaxed);
-    return waited;
+    struct Counted {
+      std::atomic<std::uint32_t>& waiting;
+      // relaxed, twice: read by the destructor only, which every waiter happens before.
+      explicit Counted(std::atomic<std::uint32_t>& all) noexcept : waiting{all} { waiting.fetch_add(1, mo::relaxed); }
+      ~Counted() { waiting.fetch_sub(1, mo::relaxed); }
+    };
+    const Counted counted{waiting_};  // also where `attempt` throws
+    return detail::await(word_, kSleepers, deadline, spin, why,
+                         [&attempt](std::uint32_t /*value*/) { return attempt(); });
   }
 
   /// Wakes up to `n` waiters, unless a wake is in flight already.

@@ -9,8 +9,7 @@
 ///   sleepers_    those in wait(), in the order they came. One whose time has come is in ready_ as well: it may still be
 ///                woken before it runs.
 ///   yielded      set for a fiber that gave way. It is no candidate for a free choice until all others gave way too
-///                or are blocked; then the clock moves on. To preempt the running fiber in its favour is allowed.
-///
+///                or are blocked; then the clock moves on. It may preempt the running fiber, once that has done something.
 #pragma once
 
 #include <algorithm>
@@ -93,7 +92,7 @@ class Explorer final : private sync::simulated::Machine {
   [[nodiscard]] std::uint32_t seed() const noexcept { return seed_; }
   [[nodiscard]] std::size_t threads() const noexcept { return used_; }
 
-  /// Scheduling points of all schedules together. Any thread may ask.
+  /// What all schedules together have done. Any thread may ask.
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_.load(mo::relaxed); }
 
   /// Notes where the calling thread of the program stands, for describe().
@@ -248,6 +247,8 @@ class Explorer final : private sync::simulated::Machine {
     me().joins = &other;
     block(State::joining);
   }
+
+  bool ended(unsigned number) noexcept override { return fibers_[number]->state == State::ended; }
 
   sync::TimePoint now() noexcept override { return now_; }
   std::uint32_t random() noexcept override { return static_cast<std::uint32_t>(random_.next()); }
@@ -472,10 +473,11 @@ class Explorer final : private sync::simulated::Machine {
     if (yielded_ < ready_.size()) {
       return;
     }
+    yielded_ = 0;
     for (Fiber* fiber : ready_) {
       fiber->yielded = fiber == running && ready_.size() > 1;
+      yielded_ += fiber->yielded ? 1U : 0U;
     }
-    yielded_ = ready_.front()->yielded ? 1 : 0;
   }
 
   /// Lets `next` run, one of ready_.
@@ -485,13 +487,12 @@ class Explorer final : private sync::simulated::Machine {
       next.yielded = false;
       --yielded_;
     }
-    in_a_row_ = 0;
     Fiber& from = me();
-    if (&next == &from) {
-      return;
+    if (&next != &from) {
+      in_a_row_ = 0;
+      running = &next;
+      leave(from, next.context);
     }
-    running = &next;
-    leave(from, next.context);
   }
 
   [[nodiscard]] bool timed_sleepers() const noexcept {

@@ -122,6 +122,9 @@ class FiberContext {
     runtime_ = {};
     bottom_ = stack.bottom();
     size_ = stack.size();
+#if defined(CONC_DETAIL_ASAN)
+    fake_stack_ = nullptr;
+#endif
 #if defined(__x86_64__)
     // As if `entry` had been called: above its address lies a return address, zero, where backtraces end.
     void** frame = reinterpret_cast<void**>(stack.top()) - 8;

@@ -21,9 +21,9 @@ template <class T>
 class LockedItems {
  public:
   /// @param capacity  0: no bound.
-  explicit LockedItems(std::size_t capacity) noexcept : capacity_{capacity} {}
+  explicit LockedItems(std::size_t capacity) : capacity_{capacity} {}
 
-  /// Moves or copies `item` in, unless there is no room.
+  /// Makes a T of `item`, unless there is no room.
   template <class U>
   Attempt put(U&& item) {
     const ScopedLock guard{lock_};
@@ -33,7 +33,7 @@ class LockedItems {
     if (capacity_ != 0 && items_.size() >= capacity_) {
       return Attempt::blocked;
     }
-    items_.push_back(std::forward<U>(item));
+    items_.emplace_back(std::forward<U>(item));
     tickets_.fetch_add(1, mo::relaxed);  // relaxed: the lock orders it for those who were told of the item
     return Attempt::done;
   }
@@ -74,21 +74,22 @@ class LockedItems {
     closed_ = true;
   }
 
-  /// Destroys all items, without the lock.
+  /// Closes and destroys all items, without the lock. If there is no memory for that, nothing happens.
   /// @return how many.
-  std::uint64_t clear() {
+  std::uint64_t close_and_clear() {
     std::deque<T> dropped;
     {
       const ScopedLock guard{lock_};
+      closed_ = true;
       dropped.swap(items_);
       claimed_.fetch_add(dropped.size(), mo::relaxed);  // relaxed: as tickets_
     }
     return dropped.size();
   }
 
-  bool has_item() const noexcept {
+  bool claimable() const noexcept {
     const ScopedLock guard{lock_};
-    return !items_.empty();
+    return closed_ || !items_.empty();
   }
   bool has_room() const noexcept {
     const ScopedLock guard{lock_};

@@ -45,12 +45,11 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
   ~Ring() {
-    close();
-    clear();
+    close_and_clear();
     delete[] slots_;
   }
 
-  /// Moves or copies `item` in, unless there is no room.
+  /// Makes a T of `item`, unless there is no room.
   template <class U>
   Attempt put(U&& item) noexcept {
     static_assert(std::is_nothrow_constructible_v<T, U>);
@@ -65,7 +64,7 @@ class Ring {
         if (tail_.compare_exchange_weak(tail, tail + kTicket, mo::relaxed, mo::relaxed)) {
           note_cpu(put_cpu_);
           Slot& slot = at(ticket);
-          ::new (static_cast<void*>(slot.bytes)) T(std::forward<U>(item));
+          ::new (static_cast<void*>(slot.bytes)) T(static_cast<T>(std::forward<U>(item)));
           // seq_cst, release (1): pairs with the load in claim(); a read-modify-write, so that a following look for
           // sleepers comes after it.
           slot.turn.exchange(free_for(ticket) + 1, mo::seq_cst);
@@ -118,8 +117,8 @@ class Ring {
     return consume(free_slot.slot.item());
   }
 
-  /// Whether claim() would find an item.
-  bool has_item() const noexcept {
+  /// Whether claim() would not be blocked.
+  bool claimable() const noexcept {
     std::uint64_t head = head_.load(mo::relaxed);  // relaxed: looked at again below
     for (;;) {
       if (at(head).turn.load(mo::seq_cst) == free_for(head) + 1) {  // seq_cst: as in claim()
@@ -127,7 +126,7 @@ class Ring {
       }
       const std::uint64_t again = head_.load(mo::relaxed);  // relaxed: who freed the slot had moved the counter before
       if (again == head) {
-        return false;
+        return tail_.load(mo::seq_cst) == (head * kTicket | kClosed);  // seq_cst: pairs with close()
       }
       head = again;
     }
@@ -148,9 +147,10 @@ class Ring {
     }
   }
 
-  /// Destroys all items for which there are tickets. No put() may start meanwhile: the ring is closed.
+  /// Closes and destroys all items for which there are tickets.
   /// @return how many.
-  std::uint64_t clear() noexcept {
+  std::uint64_t close_and_clear() noexcept {
+    close();
     std::uint64_t dropped = 0;
     for (std::uint64_t ticket = 0;;) {
       switch (claim(ticket)) {

@@ -9,7 +9,7 @@
 ///   bool wait(word, expected, end)     sleeps while word == expected, until woken or until `end`; a word has 32 or 64 bits
 ///   void wake(address, n)              wakes at most n sleepers of the word at `address`
 ///   now(), pause(), yield(), this_cpu(), random()
-///   start(thread, entry, argument, stack_size), join(thread), set_thread_name(name)
+///   start(thread, entry, argument, stack_size), join(thread), try_join(thread), set_thread_name(name)
 ///   gone(thread)                       it will not run again nor needs to be joined: its exploration is over. Else false
 ///   native_thread_id(), is_main_thread(), process_id()
 ///   this_thread()                      the calling thread's ThreadRecord
@@ -22,9 +22,16 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+
+// Durations and clocks. libstdc++ keeps them in a header of their own, which <thread> and <mutex> include too; <chrono>
+// adds calendars and <sstream>, and would nearly double what it costs to include conc.
+#if __has_include(<bits/chrono.h>)
+#include <bits/chrono.h>
+#else
+#include <chrono>
+#endif
 
 #if !defined(__linux__)
 #error "conc needs Linux (futex) for now."
@@ -108,6 +115,7 @@ using backend::start;
 using backend::this_cpu;
 using backend::this_thread;
 using backend::ThreadHandle;
+using backend::try_join;
 using backend::Unscheduled;
 using backend::wait;
 using backend::wake;

@@ -136,6 +136,9 @@ inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, st
 
 inline void join(ThreadHandle thread) noexcept { pthread_join(thread, nullptr); }
 
+/// Joins the thread if it is gone for good, destructors of its thread_locals included.
+inline bool try_join(ThreadHandle thread) noexcept { return pthread_tryjoin_np(thread, nullptr) == 0; }
+
 constexpr bool gone(ThreadHandle /*thread*/) noexcept { return false; }
 
 /// Names the calling thread for debuggers and /proc; the system keeps 15 bytes (pthread_setname_np(3)).

@@ -31,6 +31,7 @@ class Machine {
   /// Starts a thread. @return null if there is no memory for its stack
   virtual const Task* start(void* (*entry)(void*), void* argument) noexcept = 0;
   virtual void join(unsigned number) noexcept = 0;
+  virtual bool ended(unsigned number) noexcept = 0;
   virtual TimePoint now() noexcept = 0;
   virtual std::uint32_t random() noexcept = 0;
   [[noreturn]] virtual void fail(const char* what) noexcept = 0;
@@ -188,6 +189,10 @@ inline void join(const ThreadHandle& thread) noexcept {
   } else if (!gone(thread)) {
     machine->join(thread.number);
   }
+}
+
+inline bool try_join(const ThreadHandle& thread) noexcept {
+  return thread.run == 0 ? native::try_join(thread.native) : gone(thread) || machine->ended(thread.number);
 }
 
 inline void set_thread_name(const char* name) noexcept {

@@ -48,8 +48,9 @@ enum class Waited : std::uint8_t { timed_out, awake, slept };
 /// Waits until `attempt` succeeds or `deadline` passes.
 ///
 /// `word` is the word to sleep on and `sleepers` the bit of it that says "somebody may be asleep"; all of the rest
-/// belongs to the caller. `attempt(value)` gets a value of the word, tries to get what the caller waits for, and
-/// says whether it did; it must leave the sleepers bit of the word as it is.
+/// belongs to the caller. `attempt(value)` gets the word's value, loaded with acquire, tries to get what the caller waits
+/// for, and says whether it did. It must leave the sleepers bit of the word as it is, and where it finds that the word
+/// has another value by now, put that into `value`: a thread may only sleep on a value it has seen to be in its way.
 ///
 /// The rule that keeps every sleeper reachable: a thread raises the bit before its last attempt and before it sleeps,
 /// and leaves it raised when it goes. A waker drops the bit, changes the word or finds it changed, and wakes. So while
@@ -63,8 +64,11 @@ enum class Waited : std::uint8_t { timed_out, awake, slept };
 template <class Word, class Attempt>
 Waited await(sync::Atomic<Word>& word, std::type_identity_t<Word> sleepers, Deadline deadline, Spin spin, sync::Why why,
              Attempt attempt) {
-  // relaxed: a guess that `attempt` verifies with its own ordering.
-  while (!attempt(word.load(mo::relaxed))) {
+  for (;;) {
+    Word seen = word.load(mo::acquire);  // acquire: pairs with the release of whoever makes the wait end
+    if (attempt(seen)) {
+      return Waited::awake;
+    }
     if (deadline.is_poll()) {
       return Waited::timed_out;
     }
@@ -84,6 +88,9 @@ Waited await(sync::Atomic<Word>& word, std::type_identity_t<Word> sleepers, Dead
       if (attempt(value)) {
         return slept ? Waited::slept : Waited::awake;
       }
+      if ((value & sleepers) == 0) {
+        continue;
+      }
       // relaxed, four times: only reports read these, and they print what they find.
       record.waits_in.store(why.operation, mo::relaxed);
       record.waits_for.store(why.object, mo::relaxed);
@@ -96,7 +103,6 @@ Waited await(sync::Atomic<Word>& word, std::type_identity_t<Word> sleepers, Dead
       slept = true;
     }
   }
-  return Waited::awake;
 }
 
 }  // namespace conc::inline CONC_ABI::detail

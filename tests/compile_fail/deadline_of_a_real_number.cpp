@@ -1,0 +1,7 @@
+// expect: deleted function
+#include <conc/event.hpp>
+
+int main() {
+  conc::Event event;
+  return event.wait(0.5) ? 0 : 1;
+}

@@ -1,0 +1,8 @@
+// expect: nodiscard
+// A guard without a name ends where it begins.
+#include <conc/lock.hpp>
+
+int main() {
+  conc::Lock lock;
+  conc::ScopedLock{lock};
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// [T11] A thread that calls std::exit is not waited for, though it is no daemon; the others are.
+// stdout: the other thread ends
+// stdout: the static is destroyed
+// status: 3
+#include <conc/event.hpp>
+#include <conc/thread.hpp>
+#include <cstdlib>
+
+#include "say.hpp"
+
+namespace {
+conc::Event exiting;
+const SaysGoodbye object{"the static"};
+}  // namespace
+
+int main() {
+  conc::Thread other{[] {
+    exiting.wait();
+    say("the other thread ends");
+  }};
+  other.start();
+  conc::Thread ender{[] {
+    (void)std::atexit([] { exiting.set(); });
+    std::exit(3);
+  }};
+  ender.start();
+  ender.join();  // does not return: the process ends
+  say("the main thread goes on");
+}

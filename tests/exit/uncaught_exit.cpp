@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// [T10] An exception that leaves the target of a thread is printed, and the program goes on; also while it ends.
+// stdout: main ends
+// stdout: the thread fails
+// stderr: Exception in thread failing: std::runtime_error: on the way out
+#include <conc/event.hpp>
+#include <conc/thread.hpp>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "say.hpp"
+
+namespace {
+conc::Event exiting;
+}  // namespace
+
+int main() {
+  conc::Thread{{.name = "failing"},
+               [] {
+                 exiting.wait();
+                 say("the thread fails");
+                 throw std::runtime_error{"on the way out"};
+               }}
+      .start();
+  (void)std::atexit([] { exiting.set(); });
+  say("main ends");
+}

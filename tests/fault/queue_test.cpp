@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+// Queues whose items or allocations fail, and what they cost in memory.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <conc/queue.hpp>
+#include <conc/thread.hpp>
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "allocations.hpp"
+#include "background.hpp"
+#include "items.hpp"
+
+using namespace std::chrono_literals;
+using conc_test::Background;
+using conc_test::fail_each_allocation;
+using conc_test::live_bytes;
+using conc_test::LockedItem;
+using conc_test::outcome;
+using conc_test::RingItem;
+
+namespace {
+
+// Longer than what a string keeps within itself.
+std::string long_text(int number) {
+  return "a text that is too long for small strings, number " + std::to_string(number);
+}
+
+}  // namespace
+
+TEST_CASE("Queue: put leaves the queue as it was when any of its allocations fails", "[queue][Q6][G4][FR2]") {
+  for (const std::size_t maxsize : {std::size_t{0}, std::size_t{500}, std::size_t{1} << 40U}) {
+    conc::Queue<std::string> queue{maxsize};
+    std::size_t in_queue = 0;
+    int failures = 0;
+    for (int i = 0; i < 100; ++i) {
+      const std::string text = long_text(i);
+      std::string moved = text;
+      const auto unchanged = [&](bool got_through) {
+        ++failures;
+        REQUIRE_FALSE(got_through);
+        REQUIRE(queue.qsize() == in_queue);
+        REQUIRE(queue.unfinished_tasks() == in_queue);
+        REQUIRE(moved == text);
+      };
+      fail_each_allocation([&] { queue.put(text); }, unchanged);
+      ++in_queue;
+      fail_each_allocation([&] { queue.put(std::move(moved)); }, unchanged);
+      ++in_queue;
+      moved = text;
+      fail_each_allocation([&] { (void)queue.try_put(text); }, unchanged);
+      ++in_queue;
+    }
+    CHECK(failures >= 200);  // each copy of a text at least
+    for (int i = 0; i < 300; ++i) REQUIRE(queue.get() == long_text(i / 3));
+    CHECK(queue.empty());
+  }
+}
+
+TEST_CASE("Queue: put_many keeps what it put when an allocation fails, and consumes nothing else",
+          "[queue][Q6][Q15][FR2]") {
+  for (const std::size_t maxsize : {std::size_t{0}, std::size_t{100}}) {
+    for (int k = 0; k < 20; ++k) {
+      conc::Queue<std::string> queue{maxsize};
+      std::vector<std::string> texts;
+      for (int i = 0; i < 50; ++i) texts.push_back(long_text(i));
+      conc_test::allocations_left = k;
+      const std::string how = outcome([&] { queue.put_many(texts); });
+      conc_test::allocations_left = -1;
+      CHECK(how == "std::bad_alloc");
+      const std::size_t put = queue.qsize();
+      CHECK(queue.unfinished_tasks() == put);
+      CHECK(put <= static_cast<std::size_t>(k));
+      for (std::size_t i = 0; i < put; ++i) REQUIRE(queue.get() == texts[i]);
+      for (int i = 0; i < 50; ++i) REQUIRE(texts[static_cast<std::size_t>(i)] == long_text(i));
+    }
+  }
+}
+
+TEST_CASE("Queue: get and try_get lose nothing when an allocation fails", "[queue][Q6][G4][FR2]") {
+  for (const std::size_t maxsize : {0U, 8U}) {
+    conc::Queue<std::string> queue{maxsize};
+    const auto unchanged = [&](bool) { CHECK(queue.qsize() == 0); };
+    // Nothing to allocate but the message of the error.
+    fail_each_allocation([&] { CHECK(outcome([&] { (void)queue.get(0ms); }) != "returned"); }, unchanged);
+    fail_each_allocation([&] { CHECK_FALSE(queue.try_get().has_value()); }, unchanged);
+    for (int i = 0; i < 3; ++i) queue.put(long_text(i));
+    std::string got;
+    CHECK(fail_each_allocation([&] { got = queue.get(); }, unchanged) == 0);
+    CHECK(got == long_text(0));
+    CHECK(fail_each_allocation([&] { got = queue.try_get().value(); }, unchanged) == 0);
+    CHECK(got == long_text(1));
+  }
+}
+
+TEST_CASE("Queue: get_many hands out all that it took when an allocation fails", "[queue][Q6][Q15][FR2]") {
+  for (const std::size_t maxsize : {std::size_t{0}, std::size_t{1000}}) {
+    conc::Queue<std::string> queue{maxsize};
+    int put = 0;
+    int got = 0;
+    const auto refill = [&] {
+      while (queue.qsize() < 1000) queue.put(long_text(put++));
+    };
+    refill();
+    std::vector<std::string> items;
+    bool partly = false;
+    fail_each_allocation([&] { items = queue.get_many(1000); },
+                         [&](bool got_through) {
+                           if (!got_through) {
+                             REQUIRE(queue.qsize() == 1000);
+                             return;
+                           }
+                           partly = true;
+                           REQUIRE(queue.qsize() == 1000 - items.size());
+                           for (const std::string& item : items) REQUIRE(item == long_text(got++));
+                           refill();
+                         });
+    CHECK(partly);
+    CHECK(items.size() == 1000);
+    CHECK(items[0] == long_text(got));
+  }
+}
+
+TEST_CASE("Queue: the constructor leaks nothing when an allocation fails", "[queue][FR2]") {
+  for (const std::size_t maxsize : {0U, 8U, 100'000'000U}) {
+    const std::size_t before = live_bytes;
+    int failures = 0;
+    fail_each_allocation([&] { const conc::Queue<std::string> queue{maxsize}; },
+                         [&](bool got_through) {
+                           CHECK_FALSE(got_through);
+                           CHECK(live_bytes == before);
+                           ++failures;
+                         });
+    CHECK(failures > 0);
+  }
+}
+
+TEST_CASE("Queue: an immediate shutdown that fails to allocate changes nothing and can be repeated",
+          "[queue][Q8][G4][FR2]") {
+  for (const std::size_t maxsize : {0U, 8U}) {
+    conc::Queue<std::string> queue{maxsize};
+    for (int i = 0; i < 5; ++i) queue.put(long_text(i));
+    fail_each_allocation([&] { queue.shutdown({.immediate = true}); },
+                         [&](bool got_through) {
+                           CHECK_FALSE(got_through);
+                           CHECK_FALSE(queue.is_shut_down());
+                           CHECK(queue.qsize() == 5);
+                         });
+    CHECK(queue.is_shut_down());
+    CHECK(queue.qsize() == 0);
+    CHECK(queue.unfinished_tasks() == 0);
+  }
+}
+
+TEMPLATE_TEST_CASE("Queue: put leaves queue and item as they were when copying or moving throws",
+                   "[queue][Q6][G4][FM12]", RingItem, LockedItem) {
+  for (const std::size_t maxsize : {0U, 3U, 4U}) {
+    conc::Queue<TestType> queue{maxsize};
+    queue.put(TestType{1});
+    TestType item{2};
+    const auto unchanged = [&] {
+      CHECK(queue.qsize() == 1);
+      CHECK(queue.unfinished_tasks() == 1);
+      CHECK(item == 2);
+    };
+    TestType::trip_at(0);
+    CHECK(outcome([&] { queue.put(std::as_const(item)); }) == "Tripped");
+    unchanged();
+    TestType::trip_at(0);
+    CHECK(outcome([&] { (void)queue.try_put(std::as_const(item)); }) == "Tripped");
+    unchanged();
+    if constexpr (std::is_same_v<TestType, LockedItem>) {
+      TestType::trip_at(0);
+      CHECK(outcome([&] { queue.put(std::move(item)); }) == "Tripped");
+      unchanged();
+      TestType::trip_at(0);
+      CHECK(outcome([&] { (void)queue.try_put(std::move(item)); }) == "Tripped");
+      unchanged();
+    }
+    queue.put(item);
+    CHECK(queue.get() == 1);
+    CHECK(queue.get() == 2);
+  }
+}
+
+TEST_CASE("Queue: get keeps the item, in its place, when moving it throws", "[queue][Q6][G4][FM12][FM13]") {
+  for (const std::size_t maxsize : {0U, 3U}) {
+    conc::Queue<LockedItem> queue{maxsize};
+    for (int i = 0; i < 3; ++i) queue.put(LockedItem{i});
+    const auto unchanged = [&] {
+      CHECK(queue.qsize() == 3);
+      CHECK(queue.unfinished_tasks() == 3);
+      CHECK(LockedItem::alive == 3);
+    };
+    LockedItem::trip_at(0);
+    CHECK(outcome([&] { (void)queue.get(); }) == "Tripped");
+    unchanged();
+    LockedItem::trip_at(0);
+    CHECK(outcome([&] { (void)queue.try_get(); }) == "Tripped");
+    unchanged();
+    LockedItem::trip_at(0);
+    CHECK(outcome([&] { (void)queue.get_many(3); }) == "Tripped");
+    unchanged();
+    LockedItem::trip_at(0);
+    CHECK(outcome([&] {
+            for ([[maybe_unused]] const LockedItem& item : queue) break;
+          }) == "Tripped");
+    unchanged();
+    for (int i = 0; i < 3; ++i) CHECK(queue.get() == i);
+  }
+}
+
+TEST_CASE("Queue: a loop goes on where it was after moving an item has thrown", "[queue][Q14][FM13]") {
+  conc::Queue<LockedItem> queue{3};
+  for (int i = 0; i < 3; ++i) queue.put(LockedItem{i});
+  queue.shutdown();
+  std::vector<int> seen;
+  const auto loop = [&] {
+    for (const LockedItem& item : queue) {
+      seen.push_back(item.value);
+      if (seen.size() == 1) LockedItem::trip_at(0);
+    }
+  };
+  CHECK(outcome(loop) == "Tripped");
+  CHECK(outcome(loop) == "returned");
+  CHECK(seen == std::vector<int>{0, 1, 2});
+}
+
+TEST_CASE("Queue: get_many hands out what it took before moving an item has thrown", "[queue][Q15][FM12][FM13]") {
+  conc::Queue<LockedItem> queue{5};
+  for (int i = 0; i < 5; ++i) queue.put(LockedItem{i});
+  LockedItem::trip_at(2);
+  const std::vector<LockedItem> items = queue.get_many(5);
+  REQUIRE(items.size() == 2);
+  CHECK(items[0] == 0);
+  CHECK(items[1] == 1);
+  CHECK(queue.qsize() == 3);
+  CHECK(queue.get() == 2);
+}
+
+TEST_CASE("Queue: put_many keeps what it put before moving an item has thrown", "[queue][Q15][FM12]") {
+  conc::Queue<LockedItem> queue{5};
+  std::vector<LockedItem> items;
+  items.reserve(4);
+  for (int i = 0; i < 4; ++i) items.emplace_back(i);
+  LockedItem::trip_at(2);
+  CHECK(outcome([&] { queue.put_many(std::move_iterator{items.begin()}, std::move_iterator{items.end()}); }) ==
+        "Tripped");
+  CHECK(queue.unfinished_tasks() == 2);
+  CHECK(items[2] == 2);
+  CHECK(items[3] == 3);
+  CHECK(queue.get() == 0);
+  CHECK(queue.get() == 1);
+  CHECK(queue.empty());
+}
+
+TEST_CASE("Queue: a waiting put whose copy throws leaves the room to the next one", "[queue][Q6][FM12]") {
+  conc::Queue<LockedItem> queue{1};
+  queue.put(LockedItem{0});
+  const LockedItem item{1};
+  Background first{[&] { queue.put(item); }};
+  REQUIRE(first.falls_asleep());
+  Background second{[&] { queue.put(item); }};
+  REQUIRE(second.falls_asleep());
+  LockedItem::trip_at(1);  // the item that is taken is number 0
+  (void)queue.get();
+  const std::string one = first.join();
+  const std::string other = second.join();
+  CHECK(((one == "Tripped" && other == "returned") || (one == "returned" && other == "Tripped")));
+  CHECK(queue.qsize() == 1);
+}
+
+TEST_CASE("Queue: a waiting get whose move throws leaves the item to the next one", "[queue][Q6][FM13]") {
+  conc::Queue<LockedItem> queue{1};
+  Background first{[&] { (void)queue.get(); }};
+  REQUIRE(first.falls_asleep());
+  Background second{[&] { (void)queue.get(); }};
+  REQUIRE(second.falls_asleep());
+  LockedItem::trip_at(1);  // the move into the queue is number 0
+  queue.put(LockedItem{1});
+  const std::string one = first.join();
+  const std::string other = second.join();
+  CHECK(((one == "Tripped" && other == "returned") || (one == "returned" && other == "Tripped")));
+  CHECK(queue.qsize() == 0);
+}
+
+TEST_CASE("Queue: a large bound costs nothing until items come", "[queue][Q1][FR5]") {
+  struct Big {
+    std::array<char, 4096> bytes{};
+  };
+  const std::size_t before = live_bytes;
+  {
+    const conc::Queue<int> many{1'000'000'000};
+    CHECK(live_bytes - before < 4096);
+  }
+  {
+    const conc::Queue<Big> large{10'000};
+    CHECK(live_bytes - before < 16384);
+  }
+  CHECK(live_bytes == before);
+}
+
+TEST_CASE("Queue: memory follows what is in the queue", "[queue][Q1][FR5]") {
+  // The long form without a sanitizer: 10^8.
+  const std::size_t count = conc_test::scaled<std::size_t>(1'000'000) *
+                            (conc_test::long_form() && conc_test::sanitizer() == conc_test::Sanitizer::none ? 10 : 1);
+  for (const std::size_t maxsize : {std::size_t{0}, count}) {
+    conc::Queue<int> queue{maxsize};
+    const std::size_t before = live_bytes;
+    for (std::size_t i = 0; i < count; ++i) queue.put(static_cast<int>(i));
+    CHECK(live_bytes - before <= count * (sizeof(int) + 16));
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < count; ++i) wrong += queue.get() == static_cast<int>(i) ? 0U : 1U;
+    CHECK(wrong == 0);
+    CHECK(live_bytes - before <= count * sizeof(int) / 20);
+  }
+}
+
+TEST_CASE("Queue: a queue that stays short needs no more memory the longer it is used", "[queue][Q1][FR5]") {
+  for (const std::size_t maxsize : {0U, 1000U}) {
+    conc::Queue<int> queue{maxsize};
+    for (int i = 0; i < 10; ++i) queue.put(i);
+    const std::size_t before = live_bytes;
+    std::size_t most = 0;
+    for (int i = 0; i < conc_test::scaled(200'000); ++i) {
+      queue.put(i);
+      (void)queue.get();
+      most = std::max(most, live_bytes.load());
+    }
+    CHECK(most <= before + 4096);
+  }
+}
+
+TEMPLATE_TEST_CASE("Queue: a thousand waiting getters all learn of the shutdown", "[queue][Q7][FR3]", RingItem,
+                   LockedItem) {
+  const std::size_t count = conc_test::scaled<std::size_t>(1000);
+  conc::Queue<TestType> queue{10};
+  std::atomic<std::size_t> shut_down{0};
+  std::vector<conc::Thread> getters;
+  for (std::size_t i = 0; i < count; ++i) {
+    getters.emplace_back(conc::ThreadOptions{.stack_size = std::size_t{256} << 10U}, [&] {
+      if (outcome([&] { (void)queue.get(); }) == "QueueShutDown") ++shut_down;
+    });
+    getters.back().start();
+  }
+  for (const conc::Thread& getter : getters) {
+    REQUIRE(conc_test::eventually([&] { return conc_test::sleeps(static_cast<pid_t>(getter.native_id())); }));
+  }
+  queue.shutdown();
+  for (conc::Thread& getter : getters) getter.join();
+  CHECK(shut_down == count);
+}

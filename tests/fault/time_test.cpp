@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+// Time, interruptions and wakes out of nowhere, for every waiting call of Lock, RLock, Semaphore, BoundedSemaphore,
+// Event and Condition.
+#include <conc/condition.hpp>
+#include <conc/event.hpp>
+#include <conc/lock.hpp>
+#include <conc/semaphore.hpp>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "support.hpp"
+#include "worker.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using conc_test::elsewhere;
+using conc_test::eventually;
+using conc_test::scaled;
+using conc_test::Worker;
+using SteadyClock = std::chrono::steady_clock;
+
+/// Wakes whoever sleeps on a word at `address`.
+void wake_at(const void* address) { conc::detail::sync::wake(address, conc::detail::sync::everybody); }
+
+// The waiting calls. Each has
+//   wait(deadline)   the call; another thread than the one that made the object waits
+//   signal()         makes one wait succeed
+//   kStays           whether a signal that finds nobody waiting serves who waits later
+//   object()         what the wait is for
+//   disturb(stack)   wakes the waiter for no reason; `stack` lies just above the frame of its wait()
+
+template <class L>
+struct AcquireLock {
+  static constexpr bool kStays = true;
+  AcquireLock() { lock.acquire(); }
+  bool wait(conc::Deadline deadline) { return lock.acquire(deadline); }
+  void signal() { lock.release(); }
+  const void* object() const { return &lock; }
+  void disturb(const char*) const { wake_at(&lock); }
+  L lock;
+};
+
+template <class S>
+struct AcquireSemaphore {
+  static constexpr bool kStays = true;
+  AcquireSemaphore() { semaphore.acquire(); }
+  bool wait(conc::Deadline deadline) { return semaphore.acquire(deadline); }
+  void signal() { semaphore.release(); }
+  const void* object() const { return &semaphore; }
+  void disturb(const char*) const { wake_at(&semaphore); }
+  S semaphore{1};
+};
+
+struct WaitForEvent {
+  static constexpr bool kStays = true;
+  bool wait(conc::Deadline deadline) { return event.wait(deadline); }
+  void signal() { event.set(); }
+  const void* object() const { return &event; }
+  void disturb(const char*) const { wake_at(&event); }
+  conc::Event event;
+};
+
+template <class L>
+struct WaitForNotify {
+  static constexpr bool kStays = false;
+  bool wait(conc::Deadline deadline) {
+    const conc::ScopedLock guard{condition};
+    return condition.wait(deadline);
+  }
+  void signal() {
+    const conc::ScopedLock guard{condition};
+    condition.notify();
+  }
+  const void* object() const { return &condition; }
+  // The word lies in the waiter's frame, nobody knows where: every word below `stack` is tried.
+  void disturb(const char* stack) const {
+    for (int offset = 0; offset < 4096; offset += 4) wake_at(stack - offset);
+  }
+  conc::Condition<L> condition;
+};
+
+template <class L>
+struct WaitForPredicate : WaitForNotify<L> {
+  static constexpr bool kStays = true;
+  bool wait(conc::Deadline deadline) {
+    const conc::ScopedLock guard{this->condition};
+    return this->condition.wait_for([this] { return ready; }, deadline) && (ready = false, true);
+  }
+  void signal() {
+    const conc::ScopedLock guard{this->condition};
+    ready = true;
+    this->condition.notify();
+  }
+  bool ready = false;
+};
+
+#define WAITING_CALLS                                                                                          \
+  AcquireLock<conc::Lock>, AcquireLock<conc::RLock>, AcquireSemaphore<conc::Semaphore>,                        \
+      AcquireSemaphore<conc::BoundedSemaphore>, WaitForEvent, WaitForNotify<conc::RLock>,                      \
+      WaitForNotify<conc::Lock>, WaitForPredicate<conc::RLock>, WaitForPredicate<conc::Lock>
+
+/// One waiting call on a thread of its own.
+template <class Call>
+class Waiting {
+ public:
+  Waiting(Call& call, conc::Deadline deadline)
+      : call_{call}, worker_{[this, deadline] {
+          const char here = 0;
+          // A word's address is a multiple of four.
+          stack_ = &here - reinterpret_cast<std::uintptr_t>(&here) % 4;
+          begin_ = SteadyClock::now();
+          result_ = call_.wait(deadline);
+          end_ = SteadyClock::now();
+          returned_ = true;
+        }} {}
+
+  bool sleeps() { return worker_.falls_asleep_on(call_.object()); }
+  bool sleeps_or_has_returned() {
+    return eventually([this] { return returned_ || worker_.sleeps_on(call_.object()); });
+  }
+  bool returned() const { return returned_; }
+  Worker& worker() { return worker_; }
+  void disturb() {
+    if (stack_ != nullptr) call_.disturb(stack_);
+  }
+
+  // After it.
+  bool result() {
+    worker_.join();
+    return result_;
+  }
+  SteadyClock::time_point begin() const { return begin_; }
+  SteadyClock::duration took() const { return end_ - begin_; }
+
+ private:
+  Call& call_;
+  SteadyClock::time_point begin_;
+  SteadyClock::time_point end_;
+  bool result_ = false;
+  std::atomic<bool> returned_{false};
+  std::atomic<const char*> stack_{nullptr};
+  Worker worker_;
+};
+
+/// A deadline of the table, and how long it lasts at least.
+struct Limit {
+  const char* name;
+  conc::Deadline deadline;
+  SteadyClock::duration least;
+};
+
+std::vector<Limit> limits() {
+  return {{"expired", SteadyClock::now() - 1h, 0ns}, {"0", 0s, 0ns},           {"1 ns", 1ns, 1ns},
+          {"1 ms", 1ms, 1ms},                        {"100 ms", 100ms, 100ms}, {"never", conc::never, 0ns}};
+}
+
+/// A clock that a test sets.
+struct WallClock {
+  using duration = std::chrono::microseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<WallClock>;
+  static constexpr bool is_steady = false;
+  static time_point now() { return current.load(); }
+  static inline std::atomic<time_point> current{time_point{std::chrono::hours{24 * 365 * 50}}};
+};
+
+/// Waits for 200 ms and for ever while `disturb(waiting)` happens about ten thousand times a second: none of it shows.
+template <class Call, class Disturb>
+void check_undisturbed(Disturb disturb) {
+  const auto disturb_until = [&disturb](Waiting<Call>& waiting, auto condition) {
+    auto next = SteadyClock::now() + 100us;
+    return eventually([&] {
+      if (SteadyClock::now() >= next) {
+        disturb(waiting);
+        next = SteadyClock::now() + 100us;
+      }
+      return condition();
+    });
+  };
+  {
+    Call call;
+    Waiting waiting{call, 200ms};
+    long long most = 0;
+    CHECK(disturb_until(waiting, [&] {
+      most = std::max(most, waiting.worker().times_asleep());
+      return waiting.returned();
+    }));
+    CHECK_FALSE(waiting.result());
+    CHECK(waiting.took() >= 200ms);
+    CHECK(waiting.took() < 10 * 200ms);  // a guard against waiting anew after each disturbance
+    CHECK(most > 50);                    // it did go to sleep again and again
+  }
+  {
+    Call call;
+    Waiting waiting{call, conc::never};
+    CHECK(waiting.sleeps());
+    const long long before = waiting.worker().times_asleep();
+    CHECK(disturb_until(waiting, [&] { return waiting.worker().times_asleep() > before + 200; }));
+    CHECK_FALSE(waiting.returned());
+    call.signal();
+    CHECK(waiting.result());
+  }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("Time: the longest values of all duration and time_point types wait for ever", "[time][FT1]",
+                   WAITING_CALLS) {
+  using Seconds = std::chrono::duration<double>;
+  const std::vector<conc::Deadline> endless{
+      std::chrono::nanoseconds::max(),
+      std::chrono::microseconds::max(),
+      std::chrono::milliseconds::max(),
+      std::chrono::seconds::max(),
+      std::chrono::minutes::max(),
+      std::chrono::hours::max(),
+      std::chrono::years::max(),
+      Seconds::max(),
+      Seconds{std::numeric_limits<double>::infinity()},
+      SteadyClock::time_point::max(),
+      std::chrono::system_clock::time_point::max(),
+      SteadyClock::time_point::max() - 1ns,
+      std::chrono::nanoseconds::max() - 1ns,
+  };
+  for (const conc::Deadline& deadline : endless) {
+    TestType call;
+    Waiting waiting{call, deadline};
+    CHECK(waiting.sleeps());
+    CHECK_FALSE(waiting.returned());
+    call.signal();
+    CHECK(waiting.result());
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: negative and smallest values look once", "[time][FT1]", WAITING_CALLS) {
+  using Seconds = std::chrono::duration<double>;
+  const std::vector<conc::Deadline> past{
+      -1s,
+      0s,
+      -1ns,
+      std::chrono::nanoseconds::min(),
+      std::chrono::hours::min(),
+      std::chrono::years::min(),
+      Seconds::min(),
+      Seconds{-std::numeric_limits<double>::infinity()},
+      SteadyClock::time_point::min(),
+      SteadyClock::time_point{},
+      SteadyClock::time_point{} - 1h,
+      std::chrono::system_clock::time_point::min(),
+      std::chrono::system_clock::now() - 24h,
+  };
+  for (const conc::Deadline& deadline : past) {
+    TestType call;
+    CHECK_FALSE(elsewhere([&] { return call.wait(deadline); }));
+    call.signal();
+    CHECK(elsewhere([&] { return call.wait(deadline); }) == TestType::kStays);
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: a timeout that is not a number is a UsageError and leaves the object as it was", "[time][FT1]",
+                   WAITING_CALLS) {
+  TestType call;
+  const std::chrono::duration<double> not_a_number{std::numeric_limits<double>::quiet_NaN()};
+  CHECK_THROWS_AS(elsewhere([&] { return call.wait(not_a_number); }), conc::UsageError);
+  CHECK_FALSE(elsewhere([&] { return call.wait(0s); }));
+  call.signal();
+  CHECK(elsewhere([&] { return call.wait(0s); }) == TestType::kStays);
+}
+
+TEMPLATE_TEST_CASE("Time: a clock that is set a day on or back does not reach a wait that has begun", "[time][FT2]",
+                   WAITING_CALLS) {
+  for (const auto step : {24h, -24h}) {
+    TestType call;
+    const auto begin = SteadyClock::now();
+    Waiting waiting{call, WallClock::now() + 50ms};
+    CHECK(waiting.sleeps_or_has_returned());
+    WallClock::current = WallClock::now() + step;
+    CHECK_FALSE(waiting.result());
+    CHECK(begin + 50ms <= waiting.begin() + waiting.took());
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: a signal before the wait ends it at once, if signals of this kind stay", "[time][FT3]",
+                   WAITING_CALLS) {
+  for (const Limit& limit : limits()) {
+    INFO(limit.name);
+    TestType call;
+    call.signal();
+    Waiting waiting{call, limit.deadline};
+    if (!TestType::kStays && limit.deadline.is_never()) {
+      CHECK(waiting.sleeps());
+      call.signal();
+      CHECK(waiting.result());
+    } else {
+      CHECK(waiting.result() == TestType::kStays);
+      CHECK((TestType::kStays || waiting.took() >= limit.least));
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: a signal during the wait ends it, unless the deadline came first", "[time][FT3]",
+                   WAITING_CALLS) {
+  for (const Limit& limit : limits()) {
+    INFO(limit.name);
+    TestType call;
+    Waiting waiting{call, limit.deadline};
+    CHECK(waiting.sleeps_or_has_returned());
+    call.signal();
+    const auto signalled = SteadyClock::now();
+    if (waiting.result()) continue;
+    CHECK_FALSE(limit.deadline.is_never());
+    CHECK(waiting.took() >= limit.least);
+    CHECK(signalled > waiting.begin() + limit.least);  // too late
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: a signal after the deadline serves the next wait, if signals of this kind stay",
+                   "[time][FT3]", WAITING_CALLS) {
+  for (const Limit& limit : limits()) {
+    INFO(limit.name);
+    TestType call;
+    Waiting waiting{call, limit.deadline};
+    if (limit.deadline.is_never()) {  // no deadline, so no signal comes after it
+      CHECK(waiting.sleeps());
+      call.signal();
+      CHECK(waiting.result());
+      continue;
+    }
+    CHECK_FALSE(waiting.result());
+    CHECK(waiting.took() >= limit.least);
+    call.signal();
+    CHECK(elsewhere([&] { return call.wait(0s); }) == TestType::kStays);
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: a wait without a signal ends with the deadline, not before", "[time][FT3]", WAITING_CALLS) {
+  for (const Limit& limit : limits()) {
+    INFO(limit.name);
+    TestType call;
+    Waiting waiting{call, limit.deadline};
+    if (limit.deadline.is_never()) {
+      CHECK(waiting.sleeps());
+      CHECK_FALSE(conc::Event{}.wait(100ms));  // that long at least
+      CHECK_FALSE(waiting.returned());
+      CHECK(waiting.sleeps());
+      call.signal();
+      CHECK(waiting.result());
+      continue;
+    }
+    CHECK_FALSE(waiting.result());
+    CHECK(waiting.took() >= limit.least);
+    CHECK_FALSE(elsewhere([&] { return call.wait(0s); }));
+  }
+}
+
+TEMPLATE_TEST_CASE("Time: no wait returns early", "[time][FT4]", WAITING_CALLS) {
+  TestType call;
+  int early = 0;
+  int signalled = 0;
+  CHECK(elsewhere([&] {
+    std::minstd_rand random{42};
+    for (int i = 0; i < scaled(1000); ++i) {
+      const std::chrono::nanoseconds span{random() % 200'000};
+      const auto begin = SteadyClock::now();
+      const bool result = i % 2 == 0 ? call.wait(span) : call.wait(begin + span);
+      early += SteadyClock::now() < begin + span ? 1 : 0;
+      signalled += result ? 1 : 0;
+    }
+    return true;
+  }));
+  CHECK(early == 0);
+  CHECK(signalled == 0);
+}
+
+TEMPLATE_TEST_CASE("Time: a storm of signals neither ends a wait nor extends it", "[time][FT5]", WAITING_CALLS) {
+  struct sigaction action {};  // without SA_RESTART: every one interrupts the system call
+  action.sa_handler = [](int) {};
+  struct sigaction before {};
+  REQUIRE(::sigaction(SIGUSR1, &action, &before) == 0);
+  check_undisturbed<TestType>([](auto& waiting) { waiting.worker().send(SIGUSR1); });
+  ::sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEMPLATE_TEST_CASE("Time: wakes out of nowhere neither end a wait nor extend it", "[time][FT6]", WAITING_CALLS) {
+  check_undisturbed<TestType>([](auto& waiting) { waiting.disturb(); });
+}
