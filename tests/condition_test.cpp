@@ -12,6 +12,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include "support.hpp"
 #include "worker.hpp"
@@ -34,6 +35,16 @@ class PlainLock {
 
  private:
   conc::Lock lock_;
+};
+
+/// A lock that cannot be released once.
+class Stubborn : public PlainLock {
+ public:
+  void unlock() {
+    if (std::exchange(refuses, false)) throw std::runtime_error{"refused"};
+    PlainLock::unlock();
+  }
+  bool refuses = false;
 };
 
 static_assert(std::is_same_v<conc::Condition<>, conc::Condition<conc::RLock>>);
@@ -406,6 +417,21 @@ TEMPLATE_TEST_CASE("Condition: what the predicate throws leaves wait_for with th
   CHECK(is_free(condition));
   Waiters waiters{condition, 1};
   notify_locked(condition, 1);  // the one that threw is no waiter any more
+  waiters.join();
+  CHECK(waiters.notified() == 1);
+}
+
+TEST_CASE("Condition: wait throws what the lock throws on release, and then it was no wait", "[condition][C4][G4]") {
+  Stubborn lock;
+  conc::Condition condition{lock};
+  {
+    const conc::ScopedLock guard{condition};
+    lock.refuses = true;
+    CHECK_THROWS_AS(condition.wait(), std::runtime_error);
+    CHECK_FALSE(is_free(lock));
+  }
+  Waiters waiters{condition, 1};
+  notify_locked(condition, 1);  // the one that threw is no waiter
   waiters.join();
   CHECK(waiters.notified() == 1);
 }

@@ -461,7 +461,7 @@ using SimpleQueue = Queue<T>;
 template <class Q>
 class [[nodiscard]] TaskDone {
  public:
-  explicit TaskDone(Q& queue) noexcept : queue_{queue} {}
+  [[nodiscard]] explicit TaskDone(Q& queue) noexcept : queue_{queue} {}
   TaskDone(const TaskDone&) = delete;
   TaskDone& operator=(const TaskDone&) = delete;
   ~TaskDone() noexcept(false) { queue_.task_done(); }

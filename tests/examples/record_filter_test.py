@@ -267,6 +267,25 @@ class Damage(RecordFilter):
         self.assertRegex(err, r"^record_filter: b failed: .*/b: there are no record files \(\*\.sz\)\n$")
         self.assert_filtered(*self.GOOD)
 
+    def test_folder_that_may_not_be_read(self):
+        settings = self.as_ordinary_user()
+        for name in (*self.GOOD, "b/x.sz"):
+            self.write(name, numbered(10))
+        (self.source / "b").chmod(0)
+        self.addCleanup((self.source / "b").chmod, 0o700)
+        _, err = self.filter(code=1, settings=settings)
+        self.assertRegex(err, r"^record_filter: b failed: .*Permission denied.*/b\"?\]? \(attempt 3\)\n$")
+        self.assert_filtered(*self.GOOD)
+
+    def test_output_that_may_not_be_written(self):
+        settings = self.as_ordinary_user()
+        self.write("a/x.sz", numbered(10))
+        self.output.mkdir()
+        self.output.chmod(0o555)
+        _, err = self.filter(code=1, settings=settings)
+        self.assertRegex(err, "^record_filter: a failed: .*Permission denied.*\\.a\\.partial")
+        self.assertEqual(programs.tree(self.output), {})
+
     def test_all_folders_fail(self):
         for name in ("a", "b", "c"):
             self.write(f"{name}/x.sz", b"")

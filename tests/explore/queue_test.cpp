@@ -19,6 +19,7 @@ struct Careful {
   int value;
   Careful(int v) : value{v} {}
   Careful(Careful&& other) noexcept(false) : value{other.value} {}
+  ~Careful() { value = 0; }  // not trivial: the queue has something to destroy
   operator int() const { return value; }
 };
 static_assert(!std::is_nothrow_move_constructible_v<Careful>);

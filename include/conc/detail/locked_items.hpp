@@ -3,13 +3,13 @@
 /// LockedItems: a queue of any size and for any item, under one lock.
 #pragma once
 
+#include <conc/detail/block_list.hpp>
 #include <conc/detail/ring.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/error.hpp>
 #include <conc/lock.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <utility>
 
@@ -21,7 +21,7 @@ template <class T>
 class LockedItems {
  public:
   /// @param capacity  0: no bound.
-  explicit LockedItems(std::size_t capacity) : capacity_{capacity} {}
+  explicit LockedItems(std::size_t capacity) noexcept : capacity_{capacity} {}
 
   /// Makes a T of `item`, unless there is no room.
   template <class U>
@@ -33,15 +33,15 @@ class LockedItems {
     if (capacity_ != 0 && items_.size() >= capacity_) {
       return Attempt::blocked;
     }
-    items_.emplace_back(std::forward<U>(item));
-    tickets_.fetch_add(1, mo::relaxed);  // relaxed: the lock orders it for those who were told of the item
+    items_.push(std::forward<U>(item));
+    raise(tickets_, 1);
     return Attempt::done;
   }
 
   /// On `done` there is an item and the lock is held: the caller must take() it.
   Attempt claim(std::uint64_t& /*ticket*/) noexcept {
     lock_.acquire();
-    if (!items_.empty()) {
+    if (items_.size() != 0) {
       return Attempt::done;
     }
     const Attempt why = closed_ ? Attempt::closed : Attempt::blocked;
@@ -49,22 +49,25 @@ class LockedItems {
     return why;
   }
 
-  /// Hands the claimed item to `consume` as T&, returns what that returns, then drops the item and releases the lock.
-  /// If consume throws, the item stays.
+  /// Hands the claimed item to `consume` as T&, returns what that returns; then releases the lock and destroys what is
+  /// left of the item. If consume throws, the item stays.
   template <class Consume>
   decltype(auto) take(std::uint64_t /*ticket*/, Consume consume) {
-    struct Drop {
+    struct Leave {
       LockedItems& all;
       const int exceptions = std::uncaught_exceptions();
-      ~Drop() {
-        if (std::uncaught_exceptions() == exceptions) {
-          all.items_.pop_front();
-          all.claimed_.fetch_add(1, mo::relaxed);  // relaxed: as tickets_
+      ~Leave() {
+        if (std::uncaught_exceptions() != exceptions) {
+          all.lock_.release();
+          return;
         }
+        const auto popped = all.items_.pop();
+        raise(all.claimed_, 1);
         all.lock_.release();
+        all.items_.destroy(popped);
       }
     };
-    const Drop drop{*this};
+    const Leave leave{*this};
     return consume(items_.front());
   }
 
@@ -74,30 +77,28 @@ class LockedItems {
     closed_ = true;
   }
 
-  /// Closes and destroys all items, without the lock. If there is no memory for that, nothing happens.
+  /// Closes and destroys all items, without the lock.
   /// @return how many.
-  std::uint64_t close_and_clear() {
-    std::deque<T> dropped;
-    {
-      const ScopedLock guard{lock_};
-      closed_ = true;
-      dropped.swap(items_);
-      claimed_.fetch_add(dropped.size(), mo::relaxed);  // relaxed: as tickets_
-    }
+  std::uint64_t close_and_clear() noexcept {
+    lock_.acquire();
+    closed_ = true;
+    const BlockList<T> dropped{std::move(items_)};
+    raise(claimed_, dropped.size());
+    lock_.release();
     return dropped.size();
   }
 
   bool claimable() const noexcept {
     const ScopedLock guard{lock_};
-    return closed_ || !items_.empty();
+    return closed_ || items_.size() != 0;
   }
   bool has_room() const noexcept {
     const ScopedLock guard{lock_};
     return capacity_ == 0 || items_.size() < capacity_;
   }
 
-  std::uint64_t tickets() const noexcept { return tickets_.load(mo::relaxed); }  // relaxed: as in put()
-  std::uint64_t claimed() const noexcept { return claimed_.load(mo::relaxed); }  // relaxed: as in put()
+  std::uint64_t tickets() const noexcept { return tickets_.load(mo::relaxed); }  // relaxed: see raise()
+  std::uint64_t claimed() const noexcept { return claimed_.load(mo::relaxed); }  // relaxed: see raise()
   bool closed() const noexcept {
     const ScopedLock guard{lock_};
     return closed_;
@@ -107,10 +108,16 @@ class LockedItems {
   static constexpr std::uint32_t get_cpu() noexcept { return sync::no_cpu; }
 
  private:
+  /// The lock is held, so the counter needs no atomic addition.
+  static void raise(sync::Atomic<std::uint64_t>& counter, std::uint64_t n) noexcept {
+    // relaxed, twice: the lock orders it for those who were told of an item; for others it is a hint.
+    counter.store(counter.load(mo::relaxed) + n, mo::relaxed);
+  }
+
   mutable Lock lock_;
   bool closed_ = false;
   const std::size_t capacity_;
-  std::deque<T> items_;
+  BlockList<T> items_;
   sync::Atomic<std::uint64_t> tickets_{0};  // items put so far
   sync::Atomic<std::uint64_t> claimed_{0};  // items taken so far
 };

@@ -14,6 +14,8 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -81,7 +83,7 @@ class LastWords {
     if (stuck_.load(mo::relaxed)) {
       speak(
           "the running thread makes no step any more: it waits for something that is not conc's (a std::mutex, a "
-          "system call), or loops without using conc; here is where,");
+          "system call) or loops without using conc,");
     } else if (signal == SIGSEGV && Explorer::current() != nullptr && Explorer::current()->overflowed(info->si_addr)) {
       speak("the running thread has used up its stack (Options::stack_size)");
     } else {
@@ -91,7 +93,7 @@ class LastWords {
       sigaction(kSignals[i], &old_actions_[i], nullptr);
     }
     if (signal == SIGABRT) {
-      raise(signal);  // comes once this handler has returned, like the access that is tried again
+      std::abort();  // asks the handler that was there before; a bad access is tried again and asks it, too
     }
   }
 

@@ -1,0 +1,3 @@
+// expect: deleted
+#include <conc/queue.hpp>
+conc::Queue<int> copy(const conc::Queue<int>& queue) { return queue; }

@@ -1,0 +1,3 @@
+// expect: nodiscard
+#include <conc/queue.hpp>
+void handle(conc::Queue<int>& queue) { conc::TaskDone{queue}; }
