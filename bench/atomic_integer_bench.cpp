@@ -44,4 +44,28 @@ BENCHMARK(BM_AtomicInteger_inc_shared<std::atomic<std::int64_t>>)
     ->Arg(2)
     ->UseManualTime();
 
+/// How long does a cache line take from one CPU to the other? No queue and no event between two CPUs can be faster, so this
+/// is the measure of their figures. One operation is one way.
+void BM_Machine_cache_line(benchmark::State& state) {
+  struct alignas(128) Line {
+    std::atomic<std::int64_t> value{0};
+  };
+  Line lines[2];
+  bench::measure_pinned(state, 2, bench::own_cpus, [&lines](int me, std::int64_t rounds) {
+    std::atomic<std::int64_t>& mine = lines[me].value;
+    std::atomic<std::int64_t>& others = lines[1 - me].value;
+    for (std::int64_t i = 1; i <= rounds; ++i) {
+      if (me == 0) {
+        others.store(i, std::memory_order_release);
+      }
+      while (mine.load(std::memory_order_acquire) != i) {
+      }
+      if (me == 1) {
+        others.store(i, std::memory_order_release);
+      }
+    }
+  });
+}
+BENCHMARK(BM_Machine_cache_line)->Name("BM_Machine_cache_line/std")->UseManualTime();
+
 }  // namespace

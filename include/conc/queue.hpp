@@ -70,24 +70,16 @@ class Queue {
   void put(T&& item, Deadline deadline = never) { put_or_throw(std::move(item), deadline); }
 
   void put(const T& item, Deadline deadline = never) requires std::is_copy_constructible_v<T> {
-    if constexpr (kCopyFirst) {
-      put_or_throw(T(item), deadline);
-    } else {
-      put_or_throw(item, deadline);
-    }
+    put_or_throw(copy_if_it_may_throw(item), deadline);
   }
 
   /// Puts an item in if there is room right now.
   /// @return whether it did. If not, the item was not consumed.
   /// @throws QueueShutDown after shutdown().
-  [[nodiscard]] bool try_put(T&& item) { return put_or_not(std::move(item)); }
+  [[nodiscard]] bool try_put(T&& item) { return put_or_not(std::move(item), kPoll, "Queue::try_put"); }
 
   [[nodiscard]] bool try_put(const T& item) requires std::is_copy_constructible_v<T> {
-    if constexpr (kCopyFirst) {
-      return put_or_not(T(item));
-    } else {
-      return put_or_not(item);
-    }
+    return put_or_not(copy_if_it_may_throw(item), kPoll, "Queue::try_put");
   }
 
   /// Takes the oldest item, waiting for one if need be.
@@ -251,7 +243,6 @@ class Queue {
   struct NoRing {};
   static constexpr bool kRingPossible = std::is_nothrow_move_constructible_v<T>;
   using Ring = std::conditional_t<kRingPossible, detail::Ring<T>, NoRing>;
-  static constexpr bool kCopyFirst = kRingPossible && !std::is_nothrow_copy_constructible_v<T>;  // not in a ring slot
   static constexpr std::size_t kRingBytes = std::size_t{1} << 20U;  // beyond, memory should follow what is in the queue
   static constexpr std::size_t kReserve = 64;
   static constexpr Deadline kPoll{std::chrono::nanoseconds{0}};
@@ -296,6 +287,15 @@ class Queue {
     }
   }
 
+  /// In a slot of the ring nothing may throw.
+  static decltype(auto) copy_if_it_may_throw(const T& item) {
+    if constexpr (kRingPossible && !std::is_nothrow_copy_constructible_v<T>) {
+      return T(item);
+    } else {
+      return (item);
+    }
+  }
+
   template <class Item>
   Attempt put_item(Item&& item, Deadline deadline, const char* operation) {
     return on_items([&](auto& items) {
@@ -335,23 +335,19 @@ class Queue {
   }
 
   template <class Item>
-  void put_or_throw(Item&& item, Deadline deadline) {
-    const Attempt how = put_item(std::forward<Item>(item), deadline, "Queue::put");
-    if (how != Attempt::done) [[unlikely]] {
-      if (how == Attempt::closed) {
-        throw_shut_down("Queue::put");
-      }
-      throw QueueFull{"Queue::put: " + std::to_string(maxsize_) + " items are in the queue, no room came in time"};
+  bool put_or_not(Item&& item, Deadline deadline, const char* operation) {
+    const Attempt how = put_item(std::forward<Item>(item), deadline, operation);
+    if (how == Attempt::closed) [[unlikely]] {
+      throw_shut_down(operation);
     }
+    return how == Attempt::done;
   }
 
   template <class Item>
-  bool put_or_not(Item&& item) {
-    const Attempt how = put_item(std::forward<Item>(item), kPoll, "Queue::try_put");
-    if (how == Attempt::closed) [[unlikely]] {
-      throw_shut_down("Queue::try_put");
+  void put_or_throw(Item&& item, Deadline deadline) {
+    if (!put_or_not(std::forward<Item>(item), deadline, "Queue::put")) [[unlikely]] {
+      throw QueueFull{"Queue::put: " + std::to_string(maxsize_) + " items are in the queue, no room came in time"};
     }
-    return how == Attempt::done;
   }
 
   /// An item that this thread may and must take, if how is done.

@@ -32,6 +32,10 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
     REQUIRE(report.ok());
     return report;
   };
+  // A sanitizer looks at memory, for which fewer schedules will do.
+  if (sanitizer() != Sanitizer::none) {
+    how.preemptions = 1;
+  }
   const auto all = run(Strategy::depth_first, UINT64_MAX);
   REQUIRE(all.complete);
   const std::uint64_t half = scaled(std::uint64_t{100'000}) / 2;
