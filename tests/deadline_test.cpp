@@ -22,7 +22,7 @@ struct WallClock {
   using rep = duration::rep;
   using period = duration::period;
   using time_point = std::chrono::time_point<WallClock>;
-  static constexpr bool is_steady = false;
+  [[maybe_unused]] static constexpr bool is_steady = false;
   static time_point now() { return current; }
   static inline time_point current{std::chrono::hours{24 * 365 * 50}};
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// What does it cost to count from many threads? Threads do rounds of work and count each round with a counter of one of
-/// four kinds; the table compares the times.
+/// What does it cost to count from many threads? Threads do rounds of work and count each round with a counter of one
+/// of four kinds; the table compares the times.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>

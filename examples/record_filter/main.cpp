@@ -106,8 +106,13 @@ Progress::Figures figures_of(const Tally& tally) {
           .failed = static_cast<std::size_t>(tally.failed.value())};
 }
 
-/// Works on all folders, shows the progress meanwhile, and returns the seconds it took.
-double run(std::size_t threads, Work& work) {
+struct Run {
+  std::size_t threads;
+  double seconds;
+};
+
+/// Works on all folders, and shows the progress meanwhile.
+Run run(std::size_t threads, Work& work) {
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < work.folders.size(); ++i) {
     work.queue.put(i);
@@ -119,11 +124,11 @@ double run(std::size_t threads, Work& work) {
   const std::vector<conc::Thread> workers = start_workers(threads, work);
   while (!work.queue.join(100ms)) progress.show(figures_of(work.tally));
   for (conc::Thread worker : workers) worker.join();
-  return progress.seconds();
+  return {workers.size(), progress.seconds()};
 }
 
 /// Prints what became of the folders, and returns the exit code.
-int report(const Work& work, std::size_t threads, double seconds) {
+int report(const Work& work, const Run& run) {
   FolderResult total;
   std::size_t failed = 0;
   for (std::size_t i = 0; i < work.folders.size(); ++i) {
@@ -141,14 +146,14 @@ int report(const Work& work, std::size_t threads, double seconds) {
     std::cout << std::left << std::setw(11) << name << number << '\n';
   };
   std::cout << std::fixed << std::setprecision(3);
-  print("threads", threads);
+  print("threads", run.threads);
   print("folders", work.folders.size() - failed);
   print("failed", failed);
   print("files", total.files);
   print("records", total.records);
   print("kept", total.kept);
-  print("seconds", seconds);
-  print("records/s", static_cast<std::uint64_t>(static_cast<double>(total.records) / seconds));
+  print("seconds", run.seconds);
+  print("records/s", static_cast<std::uint64_t>(static_cast<double>(total.records) / run.seconds));
   if (stop_signal != 0) return 128 + stop_signal;
   return failed == 0 ? 0 : 1;
 }
@@ -188,8 +193,7 @@ int filter(const Options& options) {
   stop_on_signals();
   try {
     Work work{.job = job, .folders = folders, .results = std::vector<FolderResult>(folders.size())};
-    const double seconds = run(threads, work);
-    return report(work, threads, seconds);
+    return report(work, run(threads, work));
   } catch (const std::exception& e) {
     complain(e.what());
     return 1;

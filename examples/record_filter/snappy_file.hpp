@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// Files in the snappy framing format: a sequence of chunks, each with a type (1 byte), the length of its data (3 bytes,
-/// little-endian) and the data. The first chunk is the stream identifier; a data chunk holds at most 65,536 bytes
-/// before compression, and their CRC-32C. The format is published in framing_format.txt of the snappy project.
+/// Files in the snappy framing format: a sequence of chunks, each with a type (1 byte), the length of its data
+/// (3 bytes, little-endian) and the data. The first chunk is the stream identifier; a data chunk holds at most 65,536
+/// bytes before compression, and their CRC-32C. The format is published in framing_format.txt of the snappy project.
+/// Chunks without a checksum, a later addition to it, are not read.
 #pragma once
 
 #include <cstddef>

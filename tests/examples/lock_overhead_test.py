@@ -35,7 +35,7 @@ class LockOverhead(programs.ProgramTest):
 
     def test_counters_that_all_threads_hammer_are_exact(self):
         command = self.command(
-            "lock_overhead", threads=20, rounds=1, repetitions=3, sleep_us=0, multiplications=0, rounds_of_nothing=20_000
+            "lock_overhead", rounds=1, repetitions=3, sleep_us=0, multiplications=0, rounds_of_nothing=20_000
         )
         out, _ = self.run_program(command)
         self.assertIn("Every counter was exact.", out)

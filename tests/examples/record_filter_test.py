@@ -46,7 +46,8 @@ class RecordFilter(programs.ProgramTest):
         return path
 
     def filter_command(self, **options):
-        return self.command("record_filter", **{"source": self.source, "output": self.output, "csv": self.csv} | options)
+        folders = {"source": self.source, "output": self.output, "csv": self.csv}
+        return self.command("record_filter", **folders | options)
 
     def filter(self, code=0, settings=None, **options):
         """Runs it and returns the numbers that it prints, and stderr."""
@@ -65,9 +66,9 @@ class RecordFilter(programs.ProgramTest):
 
 class Output(RecordFilter):
     def test_real_records_any_number_of_threads(self):
-        make = self.command("make_records", source="/usr/include/linux", output=self.source / "made", folders=7, files=3)
-        self.run_program(make)
         self.source /= "made"
+        make = self.command("make_records", source="/usr/include/linux", output=self.source, folders=7, files=3)
+        self.run_program(make)
         options = {"csv": self.source / "groups.csv", "column": "group_id"}
         serial, _ = self.filter(threads=1, **options)
 
@@ -99,6 +100,19 @@ class Output(RecordFilter):
         numbers, err = self.filter(threads=32)
         self.assertEqual(err, "")
         self.assertEqual((numbers["folders"], numbers["threads"]), (200, 32))
+        self.assert_filtered(*names)
+
+    def test_fewer_threads_do_when_the_system_gives_no_more(self):
+        settings = self.as_ordinary_user()
+        if not settings:
+            self.skipTest("only root can become a user who has no threads yet")
+        names = [f"folder {i}/records.sz" for i in range(20)]
+        for name in names:
+            self.write(name, numbered(10))
+        settings["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (6, 6))
+        numbers, err = self.filter(threads=20, settings=settings)
+        self.assertRegex(err, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
+        self.assertIn(f"only {numbers['threads']:.0f} threads", err)
         self.assert_filtered(*names)
 
     def test_records_of_every_size_cross_chunks(self):
@@ -219,7 +233,8 @@ class Damage(RecordFilter):
         self.check(fmt.IDENTIFIER + fmt.data_chunk(b"x" * 65_537), "it holds 65537 bytes")
 
     def test_oversized_compressed_chunk(self):
-        self.check(fmt.IDENTIFIER + fmt.chunk(0x00, b"1234" + fmt.varint(2**32 - 1) + b"x"), "it holds 4294967295 bytes")
+        body = fmt.varint(2**32 - 1) + b"x"
+        self.check(fmt.IDENTIFIER + fmt.chunk(0x00, b"1234" + body), "it holds 4294967295 bytes")
 
     def test_nonsense_instead_of_compressed_data(self):
         self.check(fmt.IDENTIFIER + fmt.chunk(0x00, b"1234" + fmt.varint(50) + b"\xff" * 20), "cannot be uncompressed")

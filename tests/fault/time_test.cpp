@@ -170,7 +170,7 @@ struct WallClock {
   using rep = duration::rep;
   using period = duration::period;
   using time_point = std::chrono::time_point<WallClock>;
-  static constexpr bool is_steady = false;
+  [[maybe_unused]] static constexpr bool is_steady = false;
   static time_point now() { return current.load(); }
   static inline std::atomic<time_point> current{time_point{std::chrono::hours{24 * 365 * 50}}};
 };

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "lifetime.hpp"
 #include "support.hpp"
 
 namespace {
@@ -103,28 +104,8 @@ TEST_CASE("Event: pulses reach whoever waits, and a wait that is false was not e
 
 TEST_CASE("Event: may be destroyed by whom set released, while set is still returning", "[event][G8]") {
   const int rounds = scaled(20'000);
-  std::atomic<conc::Event*> next{nullptr};
-  std::atomic<int> deleted{0};
-  run_threads(2, [&](std::size_t thread) {
-    for (int round = 1; round <= rounds; ++round) {
-      if (thread == 0) {
-        auto* const event = new conc::Event;
-        next = event;
-        for (int i = 0; i < round % 64 * 16; ++i) conc::detail::sync::pause();
-        event->set();
-        while (deleted != round) std::this_thread::yield();
-      } else {
-        conc::Event* event = nullptr;
-        while ((event = next.exchange(nullptr)) == nullptr) std::this_thread::yield();
-        if (round % 2 == 0) {
-          event->wait();
-        } else {
-          while (!event->wait(0s)) conc::detail::sync::pause();
-        }
-        delete event;
-        deleted = round;
-      }
-    }
-  });
+  const int deleted = conc_test::destroy_while_releasing<conc::Event>(
+      rounds, [](conc::Event&) {}, [](conc::Event& event) { event.set(); },
+      [](conc::Event& event, conc::Deadline deadline) { return event.wait(deadline); });
   CHECK(deleted == rounds);
 }

@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "lifetime.hpp"
 #include "support.hpp"
 
 namespace {
@@ -123,33 +124,10 @@ TEST_CASE("Lock: a waiter gets in although two threads hammer the lock", "[lock]
 
 TEMPLATE_TEST_CASE("Lock: may be destroyed by whom release let in, while release is still returning",
                    "[lock][rlock][G8]", conc::Lock, conc::RLock) {
-  // One thread releases, the other one gets in and deletes the lock: at once where it was looking, after a wake-up
-  // where it slept.
   const int rounds = scaled(20'000);
-  std::atomic<TestType*> next{nullptr};
-  std::atomic<int> deleted{0};
-  run_threads(2, [&](std::size_t thread) {
-    for (int round = 1; round <= rounds; ++round) {
-      if (thread == 0) {
-        auto* const lock = new TestType;
-        lock->acquire();
-        next = lock;
-        for (int i = 0; i < round % 64 * 16; ++i) conc::detail::sync::pause();
-        lock->release();
-        while (deleted != round) std::this_thread::yield();
-      } else {
-        TestType* lock = nullptr;
-        while ((lock = next.exchange(nullptr)) == nullptr) std::this_thread::yield();
-        if (round % 2 == 0) {
-          lock->acquire();
-        } else {
-          while (!lock->try_acquire()) conc::detail::sync::pause();
-        }
-        delete lock;
-        deleted = round;
-      }
-    }
-  });
+  const int deleted = conc_test::destroy_while_releasing<TestType>(
+      rounds, [](TestType& lock) { lock.acquire(); }, [](TestType& lock) { lock.release(); },
+      [](TestType& lock, conc::Deadline deadline) { return lock.acquire(deadline); });
   CHECK(deleted == rounds);
 }
 

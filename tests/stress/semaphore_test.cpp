@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "lifetime.hpp"
 #include "support.hpp"
 
 namespace {
@@ -98,29 +99,8 @@ TEST_CASE("Semaphore: orders what was done before release before what comes afte
 TEMPLATE_TEST_CASE("Semaphore: may be destroyed by whom release let in, while release is still returning",
                    "[semaphore][G8]", conc::Semaphore, conc::BoundedSemaphore) {
   const int rounds = scaled(20'000);
-  std::atomic<TestType*> next{nullptr};
-  std::atomic<int> deleted{0};
-  run_threads(2, [&](std::size_t thread) {
-    for (int round = 1; round <= rounds; ++round) {
-      if (thread == 0) {
-        auto* const semaphore = new TestType;
-        semaphore->acquire();
-        next = semaphore;
-        for (int i = 0; i < round % 64 * 16; ++i) conc::detail::sync::pause();
-        semaphore->release();
-        while (deleted != round) std::this_thread::yield();
-      } else {
-        TestType* semaphore = nullptr;
-        while ((semaphore = next.exchange(nullptr)) == nullptr) std::this_thread::yield();
-        if (round % 2 == 0) {
-          semaphore->acquire();
-        } else {
-          while (!semaphore->try_acquire()) conc::detail::sync::pause();
-        }
-        delete semaphore;
-        deleted = round;
-      }
-    }
-  });
+  const int deleted = conc_test::destroy_while_releasing<TestType>(
+      rounds, [](TestType& semaphore) { semaphore.acquire(); }, [](TestType& semaphore) { semaphore.release(); },
+      [](TestType& semaphore, conc::Deadline deadline) { return semaphore.acquire(deadline); });
   CHECK(deleted == rounds);
 }

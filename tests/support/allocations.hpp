@@ -15,11 +15,12 @@ namespace conc_test {
 /// Bytes that operator new gave out and that were not given back.
 inline std::atomic<std::size_t> live_bytes{0};
 
-/// How many allocations of this thread will still work before one fails; negative: none fails.
-inline thread_local constinit int allocations_left = -1;
+/// How many allocations of this thread will still work before one fails; negative: none fails. Atomic, for compilers
+/// take for granted that operator new changes no variables.
+inline thread_local constinit std::atomic<int> allocations_left{-1};
 
 inline void* allocate(std::size_t size, std::size_t alignment) {
-  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc{};
+  if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc{};
   const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
   void* const memory = alignment <= alignof(std::max_align_t) ? std::malloc(size == 0 ? 1 : size)
                                                               : std::aligned_alloc(alignment, rounded);
@@ -40,14 +41,14 @@ template <class F, class Check>
 int fail_each_allocation(F fn, Check check) {
   for (int k = 0;; ++k) {
     bool got_through = true;
-    allocations_left = k;
+    allocations_left.store(k);
     try {
       fn();
     } catch (const std::bad_alloc&) {
       got_through = false;
     }
-    const bool failed = allocations_left < 0;
-    allocations_left = -1;
+    const bool failed = allocations_left.load() < 0;
+    allocations_left.store(-1);
     if (!failed) return k;
     check(got_through);
   }
@@ -55,12 +56,20 @@ int fail_each_allocation(F fn, Check check) {
 
 }  // namespace conc_test
 
-// The array, nothrow and sized forms of the standard library call these.
+// All forms that conc and the tests use: those that a sanitizer brings along do not call each other.
 void* operator new(std::size_t size) { return conc_test::allocate(size, alignof(std::max_align_t)); }
+void* operator new[](std::size_t size) { return conc_test::allocate(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return conc_test::allocate(size, static_cast<std::size_t>(alignment));
 }
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return conc_test::allocate(size, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* memory) noexcept { conc_test::deallocate(memory); }
+void operator delete[](void* memory) noexcept { conc_test::deallocate(memory); }
 void operator delete(void* memory, std::size_t) noexcept { conc_test::deallocate(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { conc_test::deallocate(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { conc_test::deallocate(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { conc_test::deallocate(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { conc_test::deallocate(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { conc_test::deallocate(memory); }
