@@ -71,7 +71,8 @@ TEMPLATE_TEST_CASE("Queue: shutdown wakes every blocked putter, and none of thei
     for (int i = 1; i <= 4; ++i) items.emplace_back(i);
     std::list<Background> putters;
     for (TestType& item : items) {
-      putters.emplace_back([&] { queue.put(std::move(item), putters.size() % 2 == 0 ? 1h : conc::never); });
+      const conc::Deadline deadline = item.value % 2 == 0 ? conc::Deadline{1h} : conc::never;
+      putters.emplace_back([&, deadline] { queue.put(std::move(item), deadline); });
       REQUIRE(putters.back().falls_asleep());
     }
     queue.shutdown({.immediate = immediate});

@@ -106,7 +106,7 @@ class Lock {
       }
       return false;
     };
-    if (detail::await(word_, kSleepers, deadline, detail::Spin{}, {"Lock::acquire", this}, attempt) !=
+    if (detail::await(word_, kSleepers, deadline, detail::Spin::among_rivals(), {"Lock::acquire", this}, attempt) !=
         detail::Waited::timed_out) {
       return true;
     }
@@ -196,9 +196,11 @@ class RLock {
       detail::throw_usage_error(locked() ? "RLock::release: another thread owns the lock"
                                          : "RLock::release: the lock is not held");
     }
-    if (--depth_ == 0) {
+    if (depth_ == 1) {
       owner_.store(0, detail::mo::relaxed);  // relaxed: see owned_by
       lock_.release();
+    } else {
+      --depth_;
     }
   }
 
@@ -239,7 +241,6 @@ class RLock {
 
   void become_owner(std::uint64_t me) noexcept {
     owner_.store(me, detail::mo::relaxed);  // relaxed: see owned_by
-    depth_ = 1;
   }
 
   void go_deeper() {
@@ -250,7 +251,7 @@ class RLock {
   }
 
   Lock lock_;
-  std::uint32_t depth_ = 0;                       // levels held; only the owner touches it
+  std::uint32_t depth_ = 1;                       // levels held, 1 if free; only the owner touches it
   detail::sync::Atomic<std::uint64_t> owner_{0};  // identity of the owner, 0 if free
 };
 

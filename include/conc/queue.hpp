@@ -4,9 +4,7 @@
 #pragma once
 
 #include <conc/deadline.hpp>
-#include <conc/detail/event_count.hpp>
-#include <conc/detail/locked_items.hpp>
-#include <conc/detail/ring.hpp>
+#include <conc/detail/channel.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
@@ -53,15 +51,7 @@ class Queue {
   using value_type = T;
 
   /// @param maxsize  how many items fit; 0: any number.
-  explicit Queue(std::size_t maxsize = 0) : maxsize_{maxsize} {
-    if constexpr (kRingPossible) {
-      if (maxsize != 0 && maxsize <= kRingBytes && Ring::bytes(maxsize) <= kRingBytes) {
-        ring_.emplace(maxsize);
-        return;
-      }
-    }
-    locked_.emplace(maxsize);
-  }
+  explicit Queue(std::size_t maxsize = 0) : maxsize_{maxsize}, items_{maxsize} {}
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
@@ -70,7 +60,7 @@ class Queue {
   void put(T&& item, Deadline deadline = never) { put_or_throw(std::move(item), deadline); }
 
   void put(const T& item, Deadline deadline = never) requires std::is_copy_constructible_v<T> {
-    put_or_throw(copy_if_it_may_throw(item), deadline);
+    put_or_throw(Items::copy_if_it_may_throw(item), deadline);
   }
 
   /// Puts an item in if there is room right now.
@@ -79,30 +69,30 @@ class Queue {
   [[nodiscard]] bool try_put(T&& item) { return put_or_not(std::move(item), kPoll, "Queue::try_put"); }
 
   [[nodiscard]] bool try_put(const T& item) requires std::is_copy_constructible_v<T> {
-    return put_or_not(copy_if_it_may_throw(item), kPoll, "Queue::try_put");
+    return put_or_not(Items::copy_if_it_may_throw(item), kPoll, "Queue::try_put");
   }
 
   /// Takes the oldest item, waiting for one if need be.
   /// @throws QueueEmpty if `deadline` passed first; QueueShutDown after shutdown() once every item is taken.
   [[nodiscard]] T get(Deadline deadline = never) {
-    const Claim claim = claim_item(deadline, "Queue::get");
+    const Claim claim = items_.claim(deadline, {"Queue::get", this});
     if (claim.how != Attempt::done) [[unlikely]] {
       throw_no_item(claim.how, "Queue::get");
     }
-    return take(claim, [](T& item) { return T(std::move(item)); });
+    return items_.take(claim, [](T& item) { return T(std::move(item)); });
   }
 
   /// Takes the oldest item if there is one right now.
   /// @throws QueueShutDown after shutdown() once every item is taken.
   [[nodiscard]] std::optional<T> try_get() {
-    const Claim claim = claim_item(kPoll, "Queue::try_get");
+    const Claim claim = items_.claim(kPoll, {"Queue::try_get", this});
     if (claim.how == Attempt::blocked) {
       return std::nullopt;
     }
     if (claim.how == Attempt::closed) [[unlikely]] {
       throw_no_item(claim.how, "Queue::try_get");
     }
-    return take(claim, [](T& item) { return std::optional<T>(std::in_place, std::move(item)); });
+    return items_.take(claim, [](T& item) { return std::optional<T>(std::in_place, std::move(item)); });
   }
 
   /// Puts the items from `first` to `last` in, in order, waiting for room as need be. They are copied; std::move_iterator
@@ -146,14 +136,14 @@ class Queue {
         if (items.size() == items.capacity()) {
           items.reserve(items.empty() ? (max < kReserve ? max : kReserve) : items.size() * 2);
         }
-        const Claim claim = claim_item(items.empty() ? deadline : kPoll, "Queue::get_many");
+        const Claim claim = items_.claim(items.empty() ? deadline : kPoll, {"Queue::get_many", this});
         if (claim.how != Attempt::done) {
           if (items.empty()) {
             throw_no_item(claim.how, "Queue::get_many");
           }
           break;
         }
-        take(claim, [&items](T& item) { items.push_back(std::move(item)); });
+        items_.take(claim, [&items](T& item) { items.push_back(std::move(item)); });
       }
     } catch (...) {
       if (items.empty()) {
@@ -168,8 +158,7 @@ class Queue {
   void task_done(std::uint64_t n = 1) {
     finish(n, [](std::uint64_t wanted, std::uint64_t unfinished, std::uint64_t done) {
       if (wanted > unfinished) [[unlikely]] {
-        detail::throw_usage_error("Queue::task_done: called " + std::to_string(done + wanted) + " times for " +
-                                  std::to_string(done + unfinished) + " items");
+        throw_too_many_done(done + wanted, done + unfinished);
       }
       return wanted;
     });
@@ -181,7 +170,8 @@ class Queue {
 
   /// @return whether all items were done before `deadline`.
   bool join(Deadline deadline) noexcept {
-    const auto attempt = [this](std::uint64_t value) { return value / kDone == put_count(); };  // as unfinished_tasks()
+    // As unfinished_tasks().
+    const auto attempt = [this](std::uint64_t value) { return value / kDone == items_.put_count(); };
     return detail::await(done_, kJoiners, deadline, detail::Spin{}, {"Queue::join", this}, attempt) !=
            detail::Waited::timed_out;
   }
@@ -191,23 +181,14 @@ class Queue {
     // acquire: pairs with release (1). Read before the count of puts, which is never smaller and only grows: the
     // difference is never negative, and it is 0 only if it was 0 at that moment.
     const std::uint64_t done = done_.load(detail::mo::acquire) / kDone;
-    return put_count() - done;
+    return items_.put_count() - done;
   }
 
   /// Ends the queue: put() throws from now on, also where it waits already; get() goes on until every item is taken, then
   /// throws. With `immediate` the items in the queue are dropped and count as done; join() still waits for those taken
   /// before. May be called again; immediate may follow.
   void shutdown(ShutdownOptions options = {}) {
-    std::uint64_t dropped = 0;
-    on_items([&](auto& items) {
-      if (options.immediate) {
-        dropped = items.close_and_clear();
-      } else {
-        items.close();
-      }
-    });
-    not_empty_.notify_all();
-    not_full_.notify_all();
+    const std::uint64_t dropped = items_.close(options.immediate);
     if (dropped != 0) {  // last: a joiner may destroy *this now
       finish(dropped, [](std::uint64_t n, std::uint64_t unfinished, std::uint64_t /*done*/) {
         return n < unfinished ? n : unfinished;  // task_done() may have been called for items never taken
@@ -215,17 +196,13 @@ class Queue {
     }
   }
 
-  [[nodiscard]] bool is_shut_down() const noexcept {
-    return on_items([](auto& items) { return items.closed(); });
-  }
+  [[nodiscard]] bool is_shut_down() const noexcept { return items_.closed(); }
 
   /// Items in the queue; out of date as soon as it is known, as are empty() and full().
   [[nodiscard]] std::size_t qsize() const noexcept {
-    return on_items([](auto& items) {
-      const std::uint64_t claimed = items.claimed();
-      const std::uint64_t put = items.tickets();
-      return put < claimed ? 0 : static_cast<std::size_t>(put - claimed);
-    });
+    const std::uint64_t claimed = items_.claim_count();
+    const auto size = static_cast<std::size_t>(items_.put_count() - claimed);  // read last, and never smaller
+    return maxsize_ != 0 && size > maxsize_ ? maxsize_ : size;                 // puts that came in between
   }
   [[nodiscard]] bool empty() const noexcept { return qsize() == 0; }
   [[nodiscard]] bool full() const noexcept { return maxsize_ != 0 && qsize() >= maxsize_; }
@@ -239,32 +216,15 @@ class Queue {
 
  private:
   using Attempt = detail::Attempt;
+  using Claim = detail::Claim;
+  using Items = detail::Channel<T>;
 
-  struct NoRing {};
-  static constexpr bool kRingPossible = std::is_nothrow_move_constructible_v<T>;
-  using Ring = std::conditional_t<kRingPossible, detail::Ring<T>, NoRing>;
-  static constexpr std::size_t kRingBytes = std::size_t{1} << 20U;  // beyond, memory should follow what is in the queue
   static constexpr std::size_t kReserve = 64;
   static constexpr Deadline kPoll{std::chrono::nanoseconds{0}};
 
   // done_ = items done << 1 | kJoiners: somebody may be asleep in join(); see detail::await.
   static constexpr std::uint64_t kJoiners = 1;
   static constexpr std::uint64_t kDone = 2;
-
-  /// Calls `use` with whichever of ring_ and locked_ holds the items.
-  template <class Use>
-  decltype(auto) on_items(Use use) const {
-    if constexpr (kRingPossible) {
-      if (ring_) {
-        return use(*ring_);
-      }
-    }
-    return use(*locked_);
-  }
-
-  std::uint64_t put_count() const noexcept {
-    return on_items([](auto& items) { return items.tickets(); });
-  }
 
   /// Counts items as done: as many as allow(n, unfinished, done so far) says. Whatever it throws changes nothing.
   template <class Allow>
@@ -275,68 +235,36 @@ class Queue {
     std::uint64_t next = 0;
     bool all_done = false;
     do {
-      const std::uint64_t put = put_count();
       const std::uint64_t done = old / kDone;
+      const bool joiners = (old & kJoiners) != 0;
+      // What was claimed was put. That number is at hand where items are taken; the count of puts changes all the time
+      // elsewhere, so it is looked at only where it matters.
+      std::uint64_t put = items_.claim_count();
+      if (joiners || put < done || n > put - done) {
+        put = items_.put_count();
+      }
       const std::uint64_t finished = done + allow(n, put - done, done);
-      all_done = finished == put;
+      all_done = joiners && finished == put;
       next = finished * kDone | (all_done ? 0 : old & kJoiners);
       // release (1): pairs with the acquire loads here, in join() and in unfinished_tasks(); acquire: as above.
     } while (!done_.compare_exchange_weak(old, next, detail::mo::acq_rel, detail::mo::acquire));
-    if (all_done && (old & kJoiners) != 0) {
+    if (all_done) {
       detail::sync::wake<std::uint64_t>(address, detail::sync::everybody);
     }
   }
 
-  /// In a slot of the ring nothing may throw.
-  static decltype(auto) copy_if_it_may_throw(const T& item) {
-    if constexpr (kRingPossible && !std::is_nothrow_copy_constructible_v<T>) {
-      return T(item);
-    } else {
-      return (item);
-    }
-  }
-
-  template <class Item>
-  Attempt put_item(Item&& item, Deadline deadline, const char* operation) {
-    return on_items([&](auto& items) {
-      Attempt how = items.put(std::forward<Item>(item));
-      if (how == Attempt::blocked && !deadline.is_poll()) [[unlikely]] {
-        const auto attempt = [&] {
-          how = items.put(std::forward<Item>(item));
-          return how != Attempt::blocked;
-        };
-        try {
-          if (not_full_.await(deadline, detail::Spin{items.get_cpu()}, {operation, this}, attempt) ==
-                  detail::Waited::slept &&
-              items.has_room()) {
-            not_full_.notify();
-          }
-        } catch (...) {  // from copying or moving the item: the room that woke this thread is for another one
-          not_full_.notify();
-          throw;
-        }
-      }
-      if (how == Attempt::done) {
-        not_empty_.notify();
-      }
-      return how;
-    });
-  }
-
   template <class Item>
   Attempt put_one_of_many(Item&& item, Deadline deadline) {
-    // What is made without failing is made in its place, so that an item that is not put is not consumed either.
-    if constexpr (std::is_nothrow_constructible_v<T, Item> ||
-                  (!kRingPossible && std::is_same_v<std::remove_cvref_t<Item>, T>)) {
-      return put_item(std::forward<Item>(item), deadline, "Queue::put_many");
+    if constexpr (Items::template makes_in_place<Item>) {
+      return items_.put(std::forward<Item>(item), deadline, {"Queue::put_many", this});
     } else {
-      return put_item(T(std::forward<Item>(item)), deadline, "Queue::put_many");
+      return items_.put(T(std::forward<Item>(item)), deadline, {"Queue::put_many", this});
     }
   }
 
   template <class Item>
   bool put_or_not(Item&& item, Deadline deadline, const char* operation) {
-    const Attempt how = put_item(std::forward<Item>(item), deadline, operation);
+    const Attempt how = items_.put(std::forward<Item>(item), deadline, {operation, this});
     if (how == Attempt::closed) [[unlikely]] {
       throw_shut_down(operation);
     }
@@ -346,54 +274,17 @@ class Queue {
   template <class Item>
   void put_or_throw(Item&& item, Deadline deadline) {
     if (!put_or_not(std::forward<Item>(item), deadline, "Queue::put")) [[unlikely]] {
-      throw QueueFull{"Queue::put: " + std::to_string(maxsize_) + " items are in the queue, no room came in time"};
+      throw_full();
     }
   }
 
-  /// An item that this thread may and must take, if how is done.
-  struct Claim {
-    Attempt how;
-    bool slept = false;
-    std::uint64_t ticket = 0;
-  };
-
-  Claim claim_item(Deadline deadline, const char* operation) {
-    return on_items([&](auto& items) {
-      Claim claim{};
-      claim.how = items.claim(claim.ticket);
-      if (claim.how == Attempt::blocked && !deadline.is_poll()) [[unlikely]] {
-        const auto attempt = [&] {
-          claim.how = items.claim(claim.ticket);
-          return claim.how != Attempt::blocked;
-        };
-        claim.slept = not_empty_.await(deadline, detail::Spin{items.put_cpu()}, {operation, this}, attempt) ==
-                      detail::Waited::slept;
-        if (claim.slept && claim.how == Attempt::closed) {
-          not_empty_.notify();  // the others may have slept through shutdown(), for an item that somebody else took
-        }
-      }
-      return claim;
-    });
+  [[noreturn, gnu::cold, gnu::noinline]] static void throw_too_many_done(std::uint64_t done, std::uint64_t put) {
+    detail::throw_usage_error("Queue::task_done: called " + std::to_string(done) + " times for " + std::to_string(put) +
+                              " items");
   }
 
-  template <class Consume>
-  decltype(auto) take(const Claim& claim, Consume consume) {
-    return on_items([&](auto& items) -> decltype(auto) {
-      using Items = std::remove_reference_t<decltype(items)>;
-      struct PassOn {
-        Queue& queue;
-        Items& items;
-        bool slept;
-        ~PassOn() {  // once the slot is free; also where moving the item threw
-          queue.not_full_.notify();
-          if (slept && items.claimable()) {
-            queue.not_empty_.notify();
-          }
-        }
-      };
-      const PassOn pass_on{*this, items, claim.slept};
-      return items.take(claim.ticket, consume);
-    });
+  [[noreturn, gnu::cold, gnu::noinline]] void throw_full() const {
+    throw QueueFull{"Queue::put: " + std::to_string(maxsize_) + " items are in the queue, no room came in time"};
   }
 
   [[noreturn, gnu::cold, gnu::noinline]] static void throw_shut_down(const char* operation) {
@@ -408,10 +299,7 @@ class Queue {
   }
 
   const std::size_t maxsize_;
-  mutable std::optional<Ring> ring_;                      // one of these two has a value, for good;
-  mutable std::optional<detail::LockedItems<T>> locked_;  // mutable: they are made to be shared
-  alignas(detail::apart) detail::EventCount not_empty_;
-  detail::EventCount not_full_;
+  Items items_;
   alignas(detail::apart) detail::sync::Atomic<std::uint64_t> done_{0};
 };
 
@@ -436,9 +324,9 @@ class Queue<T>::Iterator {
  private:
   void advance() {
     item_.reset();
-    const Claim claim = queue_->claim_item(never, "Queue::get");
+    const Claim claim = queue_->items_.claim(never, {"Queue::get", queue_});
     if (claim.how == Attempt::done) {
-      queue_->take(claim, [this](T& item) { item_.emplace(std::move(item)); });
+      queue_->items_.take(claim, [this](T& item) { item_.emplace(std::move(item)); });
     }
   }
 

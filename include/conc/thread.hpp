@@ -73,11 +73,12 @@ class Thread {
     if (ident() == detail::sync::this_thread_id()) {  // also of a thread that never asked for its own state
       detail::throw_usage_error("Thread::join: " + name() + " cannot wait for itself");
     }
-    if (!state_->wait_for(State::finished, deadline, "Thread::join")) {
-      return false;
-    }
-    if (state_->phase() == State::created) {
+    const std::uint32_t reached = state_->wait_for(State::finished, deadline, "Thread::join");
+    if (reached == State::created) {
       detail::throw_usage_error("Thread::join: " + name() + " was not started");
+    }
+    if (reached < State::finished) {
+      return false;
     }
     if (deadline.is_never()) {
       detail::registry.reap(*state_);

@@ -27,6 +27,12 @@ class EventCount {
   /// must notify() again if others could go on.
   template <class Attempt>
   Waited await(Deadline deadline, Spin spin, sync::Why why, Attempt attempt) {
+    // Spinning comes before counting: the counter shares its cache line with the word that every waker reads.
+    while (spin.again()) {
+      if (attempt()) {
+        return Waited::awake;
+      }
+    }
     struct Counted {
       std::atomic<std::uint32_t>& waiting;
       // relaxed, twice: read by the destructor only, which every waiter happens before.
@@ -40,13 +46,10 @@ class EventCount {
 
   /// Wakes up to `n` waiters, unless a wake is in flight already.
   void notify(std::uint32_t n = 1) noexcept {
-    std::uint32_t value = word_.load(mo::seq_cst);  // seq_cst: after the caller's publication, before its next step
-    while ((value & kSleepers) != 0) {
-      // relaxed: the caller's publication is ordered already; this only hands out the wake.
-      if (word_.compare_exchange_weak(value, (value & ~kSleepers) + kEpoch, mo::relaxed, mo::relaxed)) {
-        sync::wake(&word_, n);
-        return;
-      }
+    // seq_cst: comes after the caller's publication; the waiter raises the bit and then looks.
+    const std::uint32_t value = word_.load(mo::seq_cst);
+    if ((value & kSleepers) != 0) [[unlikely]] {
+      wake(value, n);
     }
   }
 
@@ -64,8 +67,18 @@ class EventCount {
   static constexpr std::uint32_t kSleepers = 1;
   static constexpr std::uint32_t kEpoch = 2;
 
+  [[gnu::cold, gnu::noinline]] void wake(std::uint32_t value, std::uint32_t n) noexcept {
+    while ((value & kSleepers) != 0) {
+      // relaxed: the caller's publication is ordered already; this only hands out the wake.
+      if (word_.compare_exchange_weak(value, (value & ~kSleepers) + kEpoch, mo::relaxed, mo::relaxed)) {
+        sync::wake(&word_, n);
+        return;
+      }
+    }
+  }
+
   sync::Atomic<std::uint32_t> word_{0};
-  std::atomic<std::uint32_t> waiting_{0};  // how many are in await(); for the assertion alone, so no scheduling point
+  std::atomic<std::uint32_t> waiting_{0};  // how many may sleep; for the assertion alone, so no scheduling point
 };
 
 }  // namespace conc::inline CONC_ABI::detail

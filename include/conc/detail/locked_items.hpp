@@ -97,8 +97,9 @@ class LockedItems {
     return capacity_ == 0 || items_.size() < capacity_;
   }
 
-  std::uint64_t tickets() const noexcept { return tickets_.load(mo::relaxed); }  // relaxed: see raise()
-  std::uint64_t claimed() const noexcept { return claimed_.load(mo::relaxed); }  // relaxed: see raise()
+  // acquire, twice: pairs with release (1); who sees n items claimed sees no fewer tickets.
+  std::uint64_t tickets() const noexcept { return tickets_.load(mo::acquire); }
+  std::uint64_t claimed() const noexcept { return claimed_.load(mo::acquire); }
   bool closed() const noexcept {
     const ScopedLock guard{lock_};
     return closed_;
@@ -110,8 +111,8 @@ class LockedItems {
  private:
   /// The lock is held, so the counter needs no atomic addition.
   static void raise(sync::Atomic<std::uint64_t>& counter, std::uint64_t n) noexcept {
-    // relaxed, twice: the lock orders it for those who were told of an item; for others it is a hint.
-    counter.store(counter.load(mo::relaxed) + n, mo::relaxed);
+    // relaxed: the lock orders the changes. release (1): pairs with the acquire loads in tickets() and claimed().
+    counter.store(counter.load(mo::relaxed) + n, mo::release);
   }
 
   mutable Lock lock_;

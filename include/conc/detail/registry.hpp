@@ -63,13 +63,15 @@ class ThreadState : public RefCounted {
     }
   }
 
-  /// Waits until it has come as far as `wanted`, or back to created; false if `deadline` passed first.
-  bool wait_for(Phase wanted, Deadline deadline, const char* operation) {
-    const auto attempt = [wanted](std::uint32_t value) {
-      const std::uint32_t reached = value & ~kSleepers;
+  /// Waits until it has come as far as `wanted`, or back to created, or until `deadline` passes. Returns how far it was.
+  std::uint32_t wait_for(Phase wanted, Deadline deadline, const char* operation) {
+    std::uint32_t reached = created;
+    const auto attempt = [&reached, wanted](std::uint32_t value) {
+      reached = value & ~kSleepers;
       return reached >= wanted || reached == created;
     };
-    return await(word, kSleepers, deadline, Spin{}, {operation, this}, attempt) != Waited::timed_out;
+    await(word, kSleepers, deadline, Spin{}, {operation, this}, attempt);
+    return reached;
   }
 
   const ThreadOptions options;

@@ -86,7 +86,8 @@ class Ring {
     for (;;) {
       // seq_cst: pairs with release (1), and as in put().
       if (at(head).turn.load(mo::seq_cst) == free_for(head) + 1) {
-        if (head_.compare_exchange_weak(head, head + 1, mo::relaxed, mo::relaxed)) {  // relaxed: as in put()
+        // release (2): pairs with the acquire load in claimed(). relaxed: as in put().
+        if (head_.compare_exchange_weak(head, head + 1, mo::release, mo::relaxed)) {
           note_cpu(get_cpu_);
           ticket = head;
           return Attempt::done;
@@ -95,7 +96,7 @@ class Ring {
       }
       const std::uint64_t again = head_.load(mo::relaxed);  // relaxed: as above
       if (again == head) {
-        return tail_.load(mo::seq_cst) == (head * kTicket | kClosed) ? Attempt::closed : Attempt::blocked;
+        return drained(head) ? Attempt::closed : Attempt::blocked;
       }
       head = again;
     }
@@ -126,7 +127,7 @@ class Ring {
       }
       const std::uint64_t again = head_.load(mo::relaxed);  // relaxed: who freed the slot had moved the counter before
       if (again == head) {
-        return tail_.load(mo::seq_cst) == (head * kTicket | kClosed);  // seq_cst: pairs with close()
+        return drained(head);
       }
       head = again;
     }
@@ -169,7 +170,8 @@ class Ring {
 
   /// No ticket is given out after this.
   void close() noexcept {
-    tail_.fetch_or(kClosed, mo::seq_cst);  // seq_cst: before the caller's look for sleepers
+    tail_.fetch_or(kClosed, mo::seq_cst);
+    closing_.exchange(true, mo::seq_cst);  // seq_cst: before the caller's look for sleepers
   }
 
   /// How many tickets were given to items so far.
@@ -178,7 +180,9 @@ class Ring {
   }
 
   /// How many items were claimed so far.
-  std::uint64_t claimed() const noexcept { return head_.load(mo::relaxed); }  // relaxed: as tickets()
+  std::uint64_t claimed() const noexcept {
+    return head_.load(mo::acquire);  // acquire: pairs with release (2); who sees n here sees no fewer tickets
+  }
 
   bool closed() const noexcept { return (tail_.load(mo::relaxed) & kClosed) != 0; }  // relaxed: as tickets()
 
@@ -207,6 +211,13 @@ class Ring {
            at(ticket + slack_).turn.load(mo::seq_cst) == free_for(ticket + slack_);
   }
 
+  /// Whether no ticket is left from `head` on, and none will come.
+  bool drained(std::uint64_t head) const noexcept {
+    // seq_cst, twice: pairs with close(); and, where the caller is about to sleep, comes after the sleepers bit that it
+    // raised.
+    return closing_.load(mo::seq_cst) && tail_.load(mo::seq_cst) == (head * kTicket | kClosed);
+  }
+
   static std::uint32_t free_for(std::uint64_t ticket) noexcept { return static_cast<std::uint32_t>(ticket * 2); }
 
   static void note_cpu(sync::Hint& hint) noexcept {
@@ -220,9 +231,12 @@ class Ring {
   const std::uint64_t mask_;
   const std::uint64_t slack_;  // slots beyond the capacity
   Slot* const slots_;
+  // kClosed is raised. Apart from it, so that consumers who wait do not keep looking at tail_: each look
+  // takes the cache line away from the producers.
+  sync::Atomic<bool> closing_{false};
   alignas(apart) sync::Atomic<std::uint64_t> tail_{0};
-  sync::Hint put_cpu_{sync::no_cpu};  // where the last put ran
   alignas(apart) sync::Atomic<std::uint64_t> head_{0};
+  alignas(apart) sync::Hint put_cpu_{sync::no_cpu};  // where the last put ran; here looking does not disturb the others
   sync::Hint get_cpu_{sync::no_cpu};
 };
 

@@ -24,8 +24,8 @@ using Atomic = std::atomic<T>;
 static_assert(sizeof(Atomic<std::uint32_t>) == 4 && Atomic<std::uint32_t>::is_always_lock_free,
               "a futex word is the four bytes of its atomic");
 
-inline constexpr unsigned spin_limit = 8;  // rounds of a doubling pause: together about the price of a wake-up
-inline constexpr unsigned patience = 16;   // lost races before a sleeper reserves a lock
+inline constexpr unsigned spin_limit = 14;  // rounds of growing pauses: together about the price of a wake-up
+inline constexpr unsigned patience = 16;    // lost races before a sleeper reserves a lock
 
 [[gnu::visibility("default")]] inline thread_local constinit ThreadRecord record{};
 

@@ -17,6 +17,14 @@ class Spin {
  public:
   explicit Spin(std::uint32_t partner_cpu = sync::no_cpu) noexcept : partner_cpu_{partner_cpu} {}
 
+  /// For what several threads compete for: each look takes the cache line away from the thread that is about to give it
+  /// free, so the pauses are long from the start.
+  static Spin among_rivals() noexcept {
+    Spin spin;
+    spin.round_ = kLongPauses;
+    return spin;
+  }
+
   /// Spends a moment; false when it is time to sleep.
   bool again() noexcept {
     if (round_ == 0) {
@@ -28,7 +36,7 @@ class Spin {
     if (yields_) {
       sync::yield();
     } else {
-      for (unsigned i = 0; i < 1U << round_; ++i) {
+      for (unsigned i = 0; i < 1U << round_ / 2; ++i) {  // twice as long every other round
         sync::pause();
       }
     }
@@ -37,6 +45,7 @@ class Spin {
   }
 
  private:
+  static constexpr unsigned kLongPauses = 8;
   static constexpr unsigned kYields = sync::spin_limit < 3 ? sync::spin_limit : 3;
   std::uint32_t partner_cpu_;
   unsigned round_ = 0;
