@@ -252,7 +252,7 @@ TEST_CASE("Condition: a notify is not kept for who waits later", "[condition][C3
   CHECK(late.given_up() == 1);
 }
 
-TEST_CASE("Condition: notify_all wakes all", "[condition][C3]") {
+TEST_CASE("Condition: notify_all wakes all, in whatever order", "[condition][C3][C7]") {
   conc::Condition condition;
   for (int round = 0; round < conc_test::scaled(50); ++round) {
     Waiters waiters{condition, 6};
@@ -408,9 +408,7 @@ TEMPLATE_TEST_CASE("Condition: what the predicate throws leaves wait_for with th
   int asked = 0;
   {
     const conc::ScopedLock guard{condition};
-    const auto predicate = [&]() -> bool {
-      return ++asked == 2 ? throw std::runtime_error{"no"} : false;
-    };
+    const auto predicate = [&]() -> bool { return ++asked == 2 ? throw std::runtime_error{"no"} : false; };
     CHECK_THROWS_AS(condition.wait_for(predicate, 1ms), std::runtime_error);
     CHECK_FALSE(is_free(condition));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <conc/cpu_count.hpp>
 #include <sched.h>
+#include <conc/cpu_count.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <filesystem>

@@ -71,8 +71,7 @@ TEST_CASE("Deadline: a bare number is none", "[deadline][G2]") {
 
 TEMPLATE_TEST_CASE("Deadline: takes every value of every duration", "[deadline][G2][FT1]", std::chrono::nanoseconds,
                    std::chrono::microseconds, std::chrono::milliseconds, std::chrono::seconds, std::chrono::minutes,
-                   std::chrono::hours, std::chrono::days, std::chrono::weeks, std::chrono::months,
-                   std::chrono::years) {
+                   std::chrono::hours, std::chrono::days, std::chrono::weeks, std::chrono::months, std::chrono::years) {
   CHECK(Deadline{TestType::max()}.is_never());
   CHECK(Deadline{TestType::min()}.is_poll());
   CHECK(Deadline{TestType{-1}}.is_poll());

@@ -34,8 +34,8 @@ class Waiters {
     CHECK(eventually([&] { return asleep() == count; }));
   }
   std::size_t asleep() {
-    return static_cast<std::size_t>(std::count_if(workers_.begin(), workers_.end(),
-                                                  [this](Worker& worker) { return worker.sleeps_on(event_); }));
+    return static_cast<std::size_t>(
+        std::count_if(workers_.begin(), workers_.end(), [this](Worker& worker) { return worker.sleeps_on(event_); }));
   }
   /// How many got true, when all have returned.
   std::size_t released() {

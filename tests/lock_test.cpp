@@ -34,7 +34,9 @@ template <class L>
 constexpr bool kHasTheShapeOfALock =
     std::is_trivially_destructible_v<L> && !std::is_copy_constructible_v<L> && !std::is_copy_assignable_v<L> &&
     !std::is_move_constructible_v<L> && !std::is_move_assignable_v<L> &&
-    requires(bool (L::*wait)(), bool (L::*timed)(conc::Deadline)) { wait = &L::acquire, timed = &L::acquire; };
+    requires(bool(L::*wait)(), bool (L::*timed)(conc::Deadline)) {
+  wait = &L::acquire, timed = &L::acquire;
+};
 static_assert(kHasTheShapeOfALock<conc::Lock>);
 static_assert(kHasTheShapeOfALock<conc::RLock>);
 static_assert(!std::is_copy_constructible_v<conc::ScopedLock<conc::Lock>>);

@@ -29,9 +29,9 @@ constinit conc::Semaphore global{2};  // G9: exist before any code runs
 constinit conc::BoundedSemaphore global_bounded{3};
 
 template <class S>
-constexpr bool kHasTheShapeOfALock = std::is_trivially_destructible_v<S> && !std::is_copy_constructible_v<S> &&
-                                     !std::is_copy_assignable_v<S> && !std::is_move_constructible_v<S> &&
-                                     !std::is_move_assignable_v<S> && !std::is_convertible_v<int, S>;
+constexpr bool kHasTheShapeOfALock =
+    std::is_trivially_destructible_v<S> && !std::is_copy_constructible_v<S> && !std::is_copy_assignable_v<S> &&
+    !std::is_move_constructible_v<S> && !std::is_move_assignable_v<S> && !std::is_convertible_v<int, S>;
 static_assert(kHasTheShapeOfALock<conc::Semaphore>);
 static_assert(kHasTheShapeOfALock<conc::BoundedSemaphore>);
 
@@ -86,8 +86,7 @@ TEST_CASE("Semaphore: is ready before any code runs", "[semaphore][G9]") {
 
 TEMPLATE_TEST_CASE("Semaphore: a negative number of permits, or too many, is a UsageError", "[semaphore][S1][G5]",
                    conc::Semaphore, conc::BoundedSemaphore) {
-  CHECK_THROWS_MATCHES(TestType{-1}, conc::UsageError,
-                       Message("Semaphore: -1 permits; 0 to 2147483647 are possible"));
+  CHECK_THROWS_MATCHES(TestType{-1}, conc::UsageError, Message("Semaphore: -1 permits; 0 to 2147483647 are possible"));
   CHECK_THROWS_MATCHES(TestType{2'147'483'648}, conc::UsageError,
                        Message("Semaphore: 2147483648 permits; 0 to 2147483647 are possible"));
   CHECK_THROWS_AS(TestType{std::numeric_limits<std::int64_t>::min()}, conc::UsageError);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Time, interruptions and wakes out of nowhere, for every waiting call of Lock, RLock, Semaphore, BoundedSemaphore,
 // Event and Condition.
+#include <signal.h>
 #include <conc/condition.hpp>
 #include <conc/event.hpp>
 #include <conc/lock.hpp>
 #include <conc/semaphore.hpp>
-#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -104,10 +104,10 @@ struct WaitForPredicate : WaitForNotify<L> {
   bool ready = false;
 };
 
-#define WAITING_CALLS                                                                                          \
-  AcquireLock<conc::Lock>, AcquireLock<conc::RLock>, AcquireSemaphore<conc::Semaphore>,                        \
-      AcquireSemaphore<conc::BoundedSemaphore>, WaitForEvent, WaitForNotify<conc::RLock>,                      \
-      WaitForNotify<conc::Lock>, WaitForPredicate<conc::RLock>, WaitForPredicate<conc::Lock>
+#define WAITING_CALLS                                                                                                \
+  AcquireLock<conc::Lock>, AcquireLock<conc::RLock>, AcquireSemaphore<conc::Semaphore>,                              \
+      AcquireSemaphore<conc::BoundedSemaphore>, WaitForEvent, WaitForNotify<conc::RLock>, WaitForNotify<conc::Lock>, \
+      WaitForPredicate<conc::RLock>, WaitForPredicate<conc::Lock>
 
 /// One waiting call on a thread of its own.
 template <class Call>
@@ -160,8 +160,12 @@ struct Limit {
 };
 
 std::vector<Limit> limits() {
-  return {{"expired", SteadyClock::now() - 1h, 0ns}, {"0", 0s, 0ns},           {"1 ns", 1ns, 1ns},
-          {"1 ms", 1ms, 1ms},                        {"100 ms", 100ms, 100ms}, {"never", conc::never, 0ns}};
+  return {{"expired", SteadyClock::now() - 1h, 0ns},
+          {"0", 0s, 0ns},
+          {"1 ns", 1ns, 1ns},
+          {"1 ms", 1ms, 1ms},
+          {"100 ms", 100ms, 100ms},
+          {"never", conc::never, 0ns}};
 }
 
 /// A clock that a test sets.
@@ -268,8 +272,8 @@ TEMPLATE_TEST_CASE("Time: negative and smallest values look once", "[time][FT1]"
   }
 }
 
-TEMPLATE_TEST_CASE("Time: a timeout that is not a number is a UsageError and leaves the object as it was", "[time][FT1]",
-                   WAITING_CALLS) {
+TEMPLATE_TEST_CASE("Time: a timeout that is not a number is a UsageError and leaves the object as it was",
+                   "[time][FT1]", WAITING_CALLS) {
   TestType call;
   const std::chrono::duration<double> not_a_number{std::numeric_limits<double>::quiet_NaN()};
   CHECK_THROWS_AS(elsewhere([&] { return call.wait(not_a_number); }), conc::UsageError);

@@ -34,10 +34,18 @@ TEMPLATE_TEST_CASE("Lock: two sections never overlap, however the lock is taken"
     for (int i = 0; i < rounds; ++i) {
       bool taken = true;
       switch (random() % 4) {
-        case 0: lock.acquire(); break;
-        case 1: taken = lock.try_acquire(); break;
-        case 2: taken = lock.acquire(std::chrono::microseconds{random() % 50}); break;
-        default: taken = lock.acquire(1h); break;
+        case 0:
+          lock.acquire();
+          break;
+        case 1:
+          taken = lock.try_acquire();
+          break;
+        case 2:
+          taken = lock.acquire(std::chrono::microseconds{random() % 50});
+          break;
+        default:
+          taken = lock.acquire(1h);
+          break;
       }
       if (!taken) continue;
       ++counter;
@@ -150,19 +158,41 @@ TEST_CASE("ScopedLock: threads that name the same locks in every order do not de
       }
     };
     switch (thread) {
-      case 0: with(a, b, c); break;
-      case 1: with(a, c, b); break;
-      case 2: with(b, a, c); break;
-      case 3: with(b, c, a); break;
-      case 4: with(c, a, b); break;
-      default: with(c, b, a); break;
+      case 0:
+        with(a, b, c);
+        break;
+      case 1:
+        with(a, c, b);
+        break;
+      case 2:
+        with(b, a, c);
+        break;
+      case 3:
+        with(b, c, a);
+        break;
+      case 4:
+        with(c, a, b);
+        break;
+      default:
+        with(c, b, a);
+        break;
     }
     switch (thread) {
-      case 0: with(a, b, c, d, e); break;
-      case 1: with(e, d, c, b, a); break;
-      case 2: with(c, e, b, d, a); break;
-      case 3: with(d, a, e, c, b); break;
-      case 4: with(b, d, a, c); break;
+      case 0:
+        with(a, b, c, d, e);
+        break;
+      case 1:
+        with(e, d, c, b, a);
+        break;
+      case 2:
+        with(c, e, b, d, a);
+        break;
+      case 3:
+        with(d, a, e, c, b);
+        break;
+      case 4:
+        with(b, d, a, c);
+        break;
       default:
         for (int i = 0; i < rounds; ++i) {
           const std::scoped_lock guard{b, a, c};  // may be mixed with the standard's

@@ -33,9 +33,15 @@ TEMPLATE_TEST_CASE("Semaphore: never lets in more threads than it has permits, a
     for (int i = 0; i < rounds; ++i) {
       bool acquired = true;
       switch (random() % 3) {
-        case 0: semaphore.acquire(); break;
-        case 1: acquired = semaphore.try_acquire(); break;
-        default: acquired = semaphore.acquire(std::chrono::microseconds{random() % 50}); break;
+        case 0:
+          semaphore.acquire();
+          break;
+        case 1:
+          acquired = semaphore.try_acquire();
+          break;
+        default:
+          acquired = semaphore.acquire(std::chrono::microseconds{random() % 50});
+          break;
       }
       if (!acquired) continue;
       too_many += ++inside > kPermits ? 1 : 0;

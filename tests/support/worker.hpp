@@ -3,9 +3,9 @@
 /// Worker: a thread of a test whose sleep can be seen. Whoever must act on a waiting thread makes sure that it waits.
 #pragma once
 
-#include <conc/detail/sync.hpp>
 #include <signal.h>
 #include <unistd.h>
+#include <conc/detail/sync.hpp>
 
 #include <cstdint>
 #include <exception>
