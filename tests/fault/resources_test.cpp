@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Many threads, threads that end with a lock in hand, and counters at their limit.
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <conc/condition.hpp>
 #include <conc/event.hpp>
 #include <conc/lock.hpp>
@@ -9,6 +13,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -175,3 +180,27 @@ TEST_CASE("RLock: one level more than it can count is a UsageError and changes n
   lock.release();
   CHECK(elsewhere([&] { return lock.try_acquire(); }));
 }
+
+#if !defined(NDEBUG)
+TEST_CASE("Condition: to destroy it while a thread waits is caught by an assertion", "[condition][FR8]") {
+  if (conc_test::sanitizer() == conc_test::Sanitizer::thread) SKIP("ThreadSanitizer allows no threads after a fork");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::signal(SIGABRT, SIG_DFL);
+    auto* const condition = new conc::Condition<>;
+    conc_test::Worker waiter{[condition] {
+      const conc::ScopedLock guard{*condition};
+      condition->wait();
+    }};
+    if (waiter.falls_asleep_on(condition)) delete condition;
+    ::_exit(0);
+  }
+  int status = 0;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGABRT);
+  CHECK_THAT(conc_test::take_stderr(), Catch::Matchers::ContainsSubstring("destroyed while a thread waits on it"));
+}
+#endif
