@@ -7,6 +7,7 @@
 #include <conc/thread.hpp>
 #include <string>
 
+#include "background.hpp"
 #include "say.hpp"
 
 namespace {
@@ -14,6 +15,7 @@ namespace {
 const SaysGoodbye object{"the static"};
 
 void next(int number) {
+  if (!conc_test::eventually([] { return conc_test::sleeps(::getpid()); })) return;  // the main thread waits
   say("thread " + std::to_string(number));
   if (number < 3) conc::Thread{next, number + 1}.start();
 }

@@ -10,6 +10,7 @@
 #include <conc/thread.hpp>
 #include <cstdlib>
 
+#include "background.hpp"
 #include "say.hpp"
 
 namespace {
@@ -20,6 +21,7 @@ const SaysGoodbye early{"an early static"};
 int main() {
   conc::Thread{[] {
     exiting.wait();
+    if (!conc_test::eventually([] { return conc_test::sleeps(::getpid()); })) return;  // the main thread waits
     say("the thread ends");
   }}.start();
   if (std::atexit([] {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "background.hpp"
 #include "say.hpp"
 
 namespace {
@@ -18,6 +19,8 @@ int main() {
   conc::Thread{{.name = "failing"},
                [] {
                  exiting.wait();
+                 if (!conc_test::eventually([] { return conc_test::sleeps(::getpid()); }))
+                   return;  // the main thread waits
                  say("the thread fails");
                  throw std::runtime_error{"on the way out"};
                }}

@@ -214,9 +214,7 @@ class Registry {
     if (sync::process_id() != process_) {
       return;
     }
-    if (main_ != nullptr) {
-      main_->enter(ThreadState::joined);  // whoever waits for the main thread need not wait any longer
-    }
+    main_thread().enter(ThreadState::joined);  // whoever waits for the main thread need not wait any longer
     reap_gone();
     const void* const me = sync::this_thread().thread;
     while (const auto running = find([me](ThreadState& candidate) {
