@@ -92,19 +92,26 @@ class Lock {
     bool reserved_by_me = false;
     unsigned lost = 0;
     const auto attempt = [&](std::uint32_t& value) {
-      while ((value & kHeld) == 0 && ((value & kReserved) == 0 || reserved_by_me)) {
-        // acquire (1): pairs with release (1). Drops kReserved, which is ours if it is up.
-        if (word_.compare_exchange_weak(value, kHeld | (value & kSleepers), detail::mo::acquire, detail::mo::relaxed)) {
-          return true;
+      const bool patient = (value & kSleepers) == 0 || ++lost <= detail::sync::patience;
+      for (;;) {
+        if ((value & kHeld) == 0 && ((value & kReserved) == 0 || reserved_by_me)) {
+          // acquire (1): pairs with release (1). Drops kReserved, which is ours if it is up.
+          if (word_.compare_exchange_weak(value, kHeld | (value & kSleepers), detail::mo::acquire,
+                                          detail::mo::relaxed)) {
+            return true;
+          }
+        } else if (patient || (value & kReserved) != 0) {
+          return false;
+        } else {
+          // relaxed: the bit carries no data.
+          const std::uint32_t raised = value | kReserved;
+          if (word_.compare_exchange_weak(value, raised, detail::mo::relaxed, detail::mo::relaxed)) {
+            value = raised;
+            reserved_by_me = true;
+            return false;
+          }
         }
       }
-      if ((value & kSleepers) != 0 && ++lost > detail::sync::patience && (value & kReserved) == 0) {
-        // relaxed: the bit carries no data. A failure leaves the reservation to the next round.
-        reserved_by_me =
-            word_.compare_exchange_weak(value, value | kReserved, detail::mo::relaxed, detail::mo::relaxed);
-        value |= reserved_by_me ? kReserved : 0;
-      }
-      return false;
     };
     if (detail::await(word_, kSleepers, deadline, detail::Spin::among_rivals(), {"Lock::acquire", this}, attempt) !=
         detail::Waited::timed_out) {

@@ -245,7 +245,6 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
   constexpr std::size_t consumers = 2;
   constexpr std::size_t items = 2000;
   Random moments{98};
-  std::size_t dropped_in_all = 0;
   for (int round = 0; round < conc_test::scaled(150); ++round) {
     const std::size_t maxsize = std::vector<std::size_t>{0, 1, 2, 3, 16}[moments.below(5)];
     conc::Queue<TestType> queue{maxsize};
@@ -264,7 +263,7 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
       } else if (index < producers + consumers) {
         std::vector<std::size_t> last(producers);
         (void)outcome([&] {
-          for (;;) {
+          while (round % 2 == 0 || ledger.taken() < end_after) {  // or the rest is left to be dropped
             get_somehow(
                 queue, [&](const TestType& item) { ledger.take(item, last), queue.task_done(); }, random);
           }
@@ -279,9 +278,7 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
     REQUIRE(ledger.in_order_and_once());
     REQUIRE(queue.unfinished_tasks() == 0);
     REQUIRE(queue.empty());
-    dropped_in_all += accepted - ledger.taken();
   }
-  CHECK(dropped_in_all > 0);
 }
 
 TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is done", "[queue][Q4]", InRing, Locked) {
