@@ -114,7 +114,7 @@ class Thread {
 
   using StateRef = detail::Ref<detail::ThreadState>;
 
-  explicit Thread(const StateRef& state) noexcept : state_{state} {}
+  explicit Thread(StateRef&& state) noexcept : state_{state} {}
 
   template <class F, class... Args>
   static StateRef make(ThreadOptions options, F&& fn, Args&&... args) {
