@@ -271,3 +271,36 @@ TEST_CASE("Queue: the destructor of an item that was taken may use the queue", "
                                             "shut down, put: QueueShutDown", "shut down, put: QueueShutDown"});
   }
 }
+
+namespace {
+
+/// An item that can only be copied: what is left of it in the queue when it was taken is as good as new.
+struct OnlyCopied {
+  conc::Queue<OnlyCopied>* queue;
+  int* looks;
+  OnlyCopied(conc::Queue<OnlyCopied>* home, int* count) noexcept : queue{home}, looks{count} {}
+  OnlyCopied(const OnlyCopied&) noexcept = default;
+  OnlyCopied& operator=(const OnlyCopied&) = delete;
+  ~OnlyCopied() { *looks += queue->is_shut_down() || queue->qsize() > 9 ? 0 : 1; }
+};
+
+}  // namespace
+
+TEST_CASE("Queue: the destructor of what is left of an item that was taken may use the queue", "[queue][G3]") {
+  for (const std::size_t maxsize : {0U, 5U}) {
+    conc::Queue<OnlyCopied> queue{maxsize};
+    int looks = 0;
+    const OnlyCopied item{&queue, &looks};
+    for (int i = 0; i < 3; ++i) queue.put(item);
+    const int before = looks;
+    {
+      const OnlyCopied got = queue.get();
+      CHECK(looks == before + 1);
+    }
+    CHECK(looks == before + 2);
+    (void)queue.try_get();
+    (void)queue.get_many(1);
+    CHECK(looks >= before + 6);
+    CHECK(queue.empty());
+  }
+}

@@ -428,6 +428,36 @@ TEST_CASE("Thread: target and arguments are destroyed when the target has ended,
   }
 }
 
+TEST_CASE("Thread: the destructor of a target and the excepthook may use threads", "[thread][T14][G3]") {
+  static std::atomic<int> uses;
+  uses = 0;
+  const auto use_threads = [] {
+    conc::Thread thread{nothing};
+    thread.start();
+    thread.join();
+    if (conc::active_count() >= 1) ++uses;
+  };
+  struct AtEnd {
+    void (*call)();
+    explicit AtEnd(void (*use)()) : call{use} {}
+    AtEnd(AtEnd&& other) noexcept : call{std::exchange(other.call, nothing)} {}
+    ~AtEnd() { call(); }
+  };
+  conc::ExceptHook const original = conc::set_excepthook([](const conc::ExceptHookArgs&) {
+    conc::Thread thread{nothing};
+    thread.start();
+    thread.join();
+    ++uses;
+  });
+  run(conc::Thread{[end = AtEnd{use_threads}] { throw std::runtime_error{"boom"}; }});
+  conc::set_excepthook(original);
+  CHECK(uses == 2);
+  {
+    const conc::Thread never_started{[end = AtEnd{use_threads}] {}};
+  }
+  CHECK(uses == 3);
+}
+
 TEST_CASE("Thread: a target that never ran is destroyed with the last handle", "[thread][T14]") {
   const auto captured = std::make_shared<int>(1);
   {

@@ -65,8 +65,10 @@ bool print_stacks_with_gdb() {
   if (::pipe2(output.data(), O_CLOEXEC) != 0) return false;
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
   std::string pid = std::to_string(::getpid());
-  std::array<const char*, 9> arguments{"gdb",  "-nx", "-batch", "-p", pid.c_str(), "-ex", "thread apply all backtrace",
-                                       nullptr};
+  // While gdb looks, this process is stopped, the watchdog too: somebody else must see to it that gdb does not hang.
+  std::array<const char*, 13> arguments{
+      "timeout", "-k", "1", "20", "gdb", "-nx", "-batch", "-p", pid.c_str(), "-ex", "thread apply all backtrace",
+      nullptr};
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
