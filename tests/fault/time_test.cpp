@@ -12,6 +12,7 @@
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstdio>
 #include <limits>
 #include <random>
 #include <string>
@@ -385,6 +386,31 @@ TEMPLATE_TEST_CASE("Time: no wait returns early", "[time][FT4]", WAITING_CALLS) 
   }));
   CHECK(early == 0);
   CHECK(signalled == 0);
+}
+
+TEST_CASE("Time: of many waits none ends early, and few end late", "[time][FT4]") {
+  constexpr std::size_t kThreads = 8;
+  // A million waits in the long form.
+  const std::size_t rounds = conc_test::long_form() ? 1'000'000 / kThreads : scaled(std::size_t{2'000});
+  std::vector<std::vector<std::chrono::nanoseconds>> late(kThreads);
+  conc_test::run_threads(kThreads, [&](std::size_t index) {
+    std::minstd_rand random{static_cast<unsigned>(index) + 1};
+    conc::Event never_set;
+    for (std::size_t i = 0; i < rounds; ++i) {
+      const auto end = SteadyClock::now() + std::chrono::nanoseconds{random() % 5'000};
+      never_set.wait(end);
+      late[index].push_back(SteadyClock::now() - end);
+    }
+  });
+  std::vector<std::chrono::nanoseconds> all;
+  for (const auto& some : late) all.insert(all.end(), some.begin(), some.end());
+  std::sort(all.begin(), all.end());
+  const auto p99 = all[all.size() * 99 / 100];
+  std::printf("%zu waits: the earliest ends %lld ns late, 99 of 100 end within %lld us\n", all.size(),
+              static_cast<long long>(all.front().count()), static_cast<long long>(p99.count() / 1000));
+  CHECK(all.size() == kThreads * rounds);
+  CHECK(all.front() >= 0ns);
+  CHECK(p99 < 50ms);  // ten times what an idle machine may take
 }
 
 TEMPLATE_TEST_CASE("Time: a storm of signals neither ends a wait nor extends it", "[time][FT5]", WAITING_CALLS) {
