@@ -106,14 +106,25 @@ class Output(RecordFilter):
         settings = self.as_ordinary_user()
         if not settings:
             self.skipTest("only root can become a user who has no threads yet")
-        names = [f"folder {i}/records.sz" for i in range(20)]
+        # Pipes that nobody writes to yet: no worker can end, and make room for another one, before all are asked for.
+        names = [f"folder {i:02}/records.sz" for i in range(20)]
         for name in names:
-            self.write(name, numbered(10))
+            (self.source / name).parent.mkdir(parents=True)
+            os.mkfifo(self.source / name)
         settings["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (6, 6))
-        numbers, err = self.filter(threads=20, settings=settings)
-        self.assertRegex(err, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
-        self.assertIn(f"only {numbers['threads']:.0f} threads", err)
-        self.assert_filtered(*names)
+        process = subprocess.Popen(
+            self.filter_command(threads=20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
+        )
+        self.addCleanup(process.kill)
+        complaint = process.stderr.readline()
+        self.assertRegex(complaint, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
+        for name in names:
+            (self.source / name).write_bytes(fmt.frame(fmt.pack(numbered(10))))
+        out, err = process.communicate(timeout=programs.SECONDS)
+        self.assertEqual((process.returncode, err), (0, ""))
+        self.assertRegex(out, rf"threads +{re.search('[345]', complaint).group()}\n")
+        for name in names:
+            self.assertEqual(fmt.read_messages(self.output / name), wanted(numbered(10)), name)
 
     def test_records_of_every_size_cross_chunks(self):
         sizes = [0, 1, 65_535, 65_536, 65_537, 200_000]
