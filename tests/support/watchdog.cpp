@@ -34,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 std::atomic<const char*> watched{"start"};
 std::atomic<Clock::rep> deadline{std::numeric_limits<Clock::rep>::max()};
 std::atomic<int> stacks_printed{0};
+std::atomic<bool> watching{false};
 int report_fd = STDERR_FILENO;
 void (*before_report)() = nullptr;
 
@@ -126,6 +127,7 @@ void print_stacks_with_signals() {
 }
 
 void* keep_watch(void*) {
+  watching.store(true);
   while (Clock::now().time_since_epoch().count() < deadline.load()) nap(100);
   report_and_abort();
 }
@@ -146,6 +148,9 @@ void start_watchdog(int fd, void (*before)()) {
   if (::pthread_create(&thread, nullptr, keep_watch, nullptr) != 0) std::abort();
   ::pthread_detach(thread);
   ::pthread_setname_np(thread, "watchdog");
+  // From here on the watchdog allocates nothing until it reports. A case that forks earlier could leave its child with a
+  // lock of the allocator that nobody there holds.
+  while (!watching.load()) nap(1);
   ::pthread_sigmask(SIG_SETMASK, &previous, nullptr);
 }
 
