@@ -628,6 +628,24 @@ TEST_CASE("Thread: the destructor of a thread_local may ask for the current thre
   CHECK(conc::active_count() == before);
 }
 
+TEST_CASE("Thread: start does not wait for the thread_locals of a thread that has ended", "[thread][T16]") {
+  static constinit conc::Event may_go;
+  struct Lingers {
+    ~Lingers() { may_go.wait(); }
+  };
+  conc::Thread ended{[] {
+    thread_local const Lingers lingers;
+    (void)&lingers;
+  }};
+  ended.start();
+  CHECK(ended.join(1h));  // the target; only join() waits for the rest
+  conc::Thread next{[] {}};
+  next.start();
+  CHECK(next.join(1h));
+  may_go.set();
+  ended.join();
+}
+
 TEST_CASE("Thread: the destructor of a thread_local may start and join a thread", "[thread][FR9]") {
   int runs = 0;
   std::uint64_t ident_at_end = 0;
