@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <conc/lock.hpp>
 #include <conc/semaphore.hpp>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <mutex>
 #include <type_traits>
 
 #include "support.hpp"
@@ -225,4 +227,17 @@ TEST_CASE("Semaphore: a permit goes to a sleeper although another one gave up", 
     patient.join();
     CHECK(semaphore.value() == 0);
   }
+}
+
+TEMPLATE_TEST_CASE("Semaphore: a permit for as long as a block lasts", "[semaphore][L8]", conc::Semaphore,
+                   conc::BoundedSemaphore) {
+  TestType semaphore{2};
+  {
+    const conc::ScopedLock guard{semaphore};
+    CHECK(semaphore.value() == 1);
+    const std::scoped_lock another{semaphore};
+    CHECK(semaphore.value() == 0);
+    CHECK_FALSE(semaphore.try_lock());
+  }
+  CHECK(semaphore.value() == 2);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// All of conc that needs nothing but the standard library: threading and queue.
+/// All of conc that needs nothing but the standard library: threading, queue, concurrent.futures on threads.
 #pragma once
 
 #include <conc/atomic_integer.hpp>
@@ -9,7 +9,13 @@
 #include <conc/deadline.hpp>
 #include <conc/error.hpp>
 #include <conc/event.hpp>
+#include <conc/executor.hpp>
+#include <conc/future.hpp>
 #include <conc/lock.hpp>
 #include <conc/queue.hpp>
 #include <conc/semaphore.hpp>
+#include <conc/stop_token.hpp>
+#include <conc/task_group.hpp>
 #include <conc/thread.hpp>
+#include <conc/thread_pool.hpp>
+#include <conc/wait.hpp>

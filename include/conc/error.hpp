@@ -139,6 +139,16 @@ inline std::string describe(const std::exception_ptr& exception) {
   }
 }
 
+/// An E with this message; where there is no memory for it, std::bad_alloc.
+template <class E>
+std::exception_ptr make_error(const char* what) noexcept {
+  try {
+    return std::make_exception_ptr(E{what});
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 }  // namespace detail
 
 /// An exception that left the target of a Thread.

@@ -51,6 +51,11 @@ class Semaphore {
   /// @throws UsageError if n < 1, or if there would be more than max_permits() permits; the count is unchanged then.
   void release(std::int64_t n = 1) { give(n, max_permits(), "Semaphore"); }
 
+  /// The names that ScopedLock and std::lock_guard look for: a permit for as long as a block lasts.
+  void lock() noexcept { acquire(); }
+  [[nodiscard]] bool try_lock() noexcept { return take(); }
+  void unlock() { release(); }
+
   /// How many permits are left; out of date as soon as it is known.
   [[nodiscard]] std::int64_t value() const noexcept {
     return word_.load(detail::mo::relaxed) / kPermit;  // relaxed: a hint, orders nothing
@@ -144,9 +149,12 @@ class BoundedSemaphore : private Semaphore {
   constexpr explicit BoundedSemaphore(std::int64_t permits = 1) : Semaphore{permits}, bound_{permits} {}
 
   using Semaphore::acquire;
+  using Semaphore::lock;
   using Semaphore::max_permits;
   using Semaphore::try_acquire;
+  using Semaphore::try_lock;
   using Semaphore::value;
+  void unlock() { release(); }
 
   /// As Semaphore::release.
   /// @throws UsageError also if there would be more permits than at first; the count is unchanged then.

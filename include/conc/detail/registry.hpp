@@ -112,6 +112,19 @@ class ThreadWithTarget final : public ThreadState {
   std::optional<Call> call_;
 };
 
+/// Something that must end before the threads are waited for at exit: threads of its own wait for it.
+class ExitHook : public RefCounted {
+ public:
+  /// Called when the program exits.
+  virtual void at_exit() noexcept = 0;
+
+ private:
+  friend class Registry;
+  ExitHook* previous_exit_ = nullptr;  // guarded by the registry's lock
+  ExitHook* next_exit_ = nullptr;
+  bool hooked_ = false;
+};
+
 /// Knows every thread that runs. Never destroyed, and no scheduling point of the explorer.
 class Registry {
  public:
@@ -199,6 +212,7 @@ class Registry {
   /// Joins those that are finished and gone, or belong to an exploration that is over. Never waits: a destructor of a
   /// thread_local may take its time, may wait for a lock that the caller holds, and may be the caller.
   void reap_gone() {
+    const sync::Unscheduled unscheduled;  // what an exploration's earlier run has left is no step of this one
     const void* const me = sync::this_thread().thread;
     while (const auto gone = find([me](ThreadState& candidate) {
              return candidate.joinable && !candidate.claimed && &candidate != me &&
@@ -209,12 +223,37 @@ class Registry {
     }
   }
 
+  /// From now on until unhook(), the caller or somebody else must hold a reference. An exploration ends by itself.
+  void hook(ExitHook& hook) noexcept {
+    if (sync::exploring()) {
+      return;
+    }
+    const Hold hold{*this};
+    hook.hooked_ = true;
+    hook.next_exit_ = hooks_;
+    if (hooks_ != nullptr) {
+      hooks_->previous_exit_ = &hook;
+    }
+    hooks_ = &hook;
+  }
+
+  void unhook(ExitHook& hook) noexcept {
+    const Hold hold{*this};
+    if (std::exchange(hook.hooked_, false)) {
+      (hook.previous_exit_ != nullptr ? hook.previous_exit_->next_exit_ : hooks_) = hook.next_exit_;
+      if (hook.next_exit_ != nullptr) {
+        hook.next_exit_->previous_exit_ = hook.previous_exit_;
+      }
+    }
+  }
+
   /// What std::exit runs: waits for all threads that are no daemons. Not in a forked child, where they do not exist.
   void join_at_exit() {
     if (sync::process_id() != process_) {
       return;
     }
     main_thread().enter(ThreadState::joined);  // whoever waits for the main thread need not wait any longer
+    run_hooks();
     reap_gone();
     const void* const me = sync::this_thread().thread;
     while (const auto running = find([me](ThreadState& candidate) {
@@ -222,6 +261,7 @@ class Registry {
            })) {
       (*running)->wait_for(ThreadState::finished, never, "exit");
       reap(**running);
+      run_hooks();  // of what that thread has made meanwhile
     }
     reap_gone();
   }
@@ -235,6 +275,18 @@ class Registry {
     ScopedLock<Lock> guard;
   };
 
+  void run_hooks() noexcept {
+    while (const auto hook = first_hook()) {
+      unhook(**hook);
+      (*hook)->at_exit();
+    }
+  }
+
+  std::optional<Ref<ExitHook>> first_hook() {
+    const Hold hold{*this};
+    return hooks_ == nullptr ? std::nullopt : std::optional{Ref<ExitHook>::share(hooks_)};
+  }
+
   void link(ThreadState& thread) noexcept {
     thread.add_reference();
     thread.previous = last_;
@@ -244,12 +296,7 @@ class Registry {
 
   /// Its system's thread has been joined.
   void settle(ThreadState& thread) {
-    if (sync::gone(thread.handle)) {
-      const sync::Unscheduled unscheduled;  // what is left of an exploration's earlier run is no step of this one
-      thread.enter(ThreadState::joined);
-    } else {
-      thread.enter(ThreadState::joined);
-    }
+    thread.enter(ThreadState::joined);
     forget(thread);
   }
 
@@ -260,6 +307,7 @@ class Registry {
   ThreadState* departed_ = nullptr;
   ThreadState* first_ = nullptr;
   ThreadState* last_ = nullptr;
+  ExitHook* hooks_ = nullptr;
 };
 
 [[gnu::visibility("default")]] inline constinit Registry registry{};
@@ -269,7 +317,7 @@ inline Registry& Registry::the_registry() noexcept { return registry; }
 
 /// What every thread that conc starts runs. The compiler's runtime hands a forced unwind over as a reference to nothing,
 /// and UndefinedBehaviorSanitizer must not mind.
-__attribute__((no_sanitize("null"))) inline void* run_thread(void* argument) {
+__attribute__((no_sanitize("undefined"))) inline void* run_thread(void* argument) {
   ThreadState& self = *static_cast<ThreadState*>(argument);
   const char* const name = self.options.name.c_str();
   sync::ThreadRecord& record = sync::this_thread();

@@ -12,9 +12,11 @@
 ///   start(thread, entry, argument, stack_size), join(thread), try_join(thread), set_thread_name(name)
 ///   gone(thread)                       it will not run again nor needs to be joined: its exploration is over. Else false
 ///   native_thread_id(), is_main_thread(), process_id()
+///   exploring()                        whether the calling thread belongs to an exploration
 ///   this_thread()                      the calling thread's ThreadRecord
 ///   Unscheduled                        a guard: what it encloses is bookkeeping, no scheduling point
-///   spin_limit, patience               how often a waiter looks before it sleeps; how often it may lose a race
+///   spin_limit, patience, deepest      how often a waiter looks before it sleeps; how often it may lose a race; how many
+///                                      tasks may wait for each other on one stack
 ///
 /// wait() returns false only if `end` passed and no wake was consumed; it may return true for no reason at all, so
 /// callers look again. It orders nothing: the callers' own loads and stores do. Of a 64-bit word it may compare the low
@@ -71,8 +73,11 @@ inline constexpr TimePoint forever = (TimePoint::max)();
 
 /// What conc knows of one thread, kept by the thread itself. Everybody may read it; thread.hpp fills in `thread`.
 struct ThreadRecord {
-  std::uint64_t id = 0;                         // unique in this process and never used again; 0 = not asked for yet
-  void* thread = nullptr;                       // thread.hpp's state of this thread
+  std::uint64_t id = 0;                    // unique in this process and never used again; 0 = not asked for yet
+  void* thread = nullptr;                  // thread.hpp's state of this thread
+  void* worker = nullptr;                  // the WorkerFace of the executor whose worker it is
+  void* frame = nullptr;                   // the TaskFrame of the task that it runs
+  std::uint32_t partner_cpu = 0xffffffff;  // where the future was made done that it waited for last; no_cpu at first
   std::atomic<const char*> waits_in{nullptr};   // the operation it sleeps in ("Queue::get"), or null
   std::atomic<const void*> waits_for{nullptr};  // the object of that operation
 };
@@ -100,6 +105,8 @@ namespace backend = native;
 #endif
 
 using backend::Atomic;
+using backend::deepest;
+using backend::exploring;
 using backend::gone;
 using backend::is_main_thread;
 using backend::join;

@@ -26,6 +26,7 @@ static_assert(sizeof(Atomic<std::uint32_t>) == 4 && Atomic<std::uint32_t>::is_al
 
 inline constexpr unsigned spin_limit = 14;  // rounds of growing pauses: together about the price of a wake-up
 inline constexpr unsigned patience = 16;    // lost races before a sleeper reserves a lock
+inline constexpr unsigned deepest = 1'000;  // tasks that wait for each other on one stack
 
 [[gnu::visibility("default")]] inline thread_local constinit ThreadRecord record{};
 
@@ -153,6 +154,8 @@ inline void set_thread_name(const char* name) noexcept {
 inline std::uint64_t native_thread_id() noexcept { return static_cast<std::uint64_t>(syscall(SYS_gettid)); }
 
 inline std::uint64_t process_id() noexcept { return static_cast<std::uint64_t>(getpid()); }
+
+constexpr bool exploring() noexcept { return false; }
 
 inline bool is_main_thread() noexcept { return native_thread_id() == process_id(); }
 

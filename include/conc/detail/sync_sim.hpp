@@ -45,6 +45,7 @@ class Machine {
 
 inline constexpr unsigned spin_limit = 0;  // straight to sleep: what happens there is to be explored
 inline constexpr unsigned patience = 1;    // the first lost race already takes the rare path
+inline constexpr unsigned deepest = 2;     // likewise the third task on a stack
 
 inline void point(const char* operation, const void* address) noexcept {
   if (machine != nullptr && machine->running->unscheduled == 0) {
@@ -154,6 +155,8 @@ inline std::uint64_t native_thread_id() noexcept {
 }
 
 using native::process_id;
+
+inline bool exploring() noexcept { return machine != nullptr; }
 
 /// The thread that runs the program is the main thread of each of its runs.
 inline bool is_main_thread() noexcept { return machine ? machine->running->number == 0 : native::is_main_thread(); }

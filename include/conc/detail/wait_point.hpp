@@ -25,15 +25,31 @@ class Spin {
     return spin;
   }
 
+  /// For who waits for a thread that may have to wake up first: offers the CPU for about as long as that takes, after it
+  /// has looked. So the two wake-ups of a round trip become one.
+  Spin patient() const noexcept {
+    Spin spin = *this;
+    spin.offers_ = sync::spin_limit == 0 ? 0 : kOffers;
+    return spin;
+  }
+
+  /// For who has looked long enough.
+  static Spin spent() noexcept {
+    Spin spin;
+    spin.round_ = sync::spin_limit;
+    return spin;
+  }
+
   /// Spends a moment; false when it is time to sleep.
   bool again() noexcept {
     if (round_ == 0) {
       yields_ = partner_cpu_ == sync::this_cpu();
     }
-    if (round_ >= (yields_ ? kYields : sync::spin_limit)) {
+    const unsigned looks = yields_ ? kYields : sync::spin_limit;
+    if (round_ >= looks + (yields_ ? 0 : offers_)) {
       return false;
     }
-    if (yields_) {
+    if (yields_ || round_ >= looks) {
       sync::yield();
     } else {
       for (unsigned i = 0; i < 1U << round_ / 2; ++i) {  // twice as long every other round
@@ -47,7 +63,9 @@ class Spin {
  private:
   static constexpr unsigned kLongPauses = 8;
   static constexpr unsigned kYields = sync::spin_limit < 3 ? sync::spin_limit : 3;
+  static constexpr unsigned kOffers = 40;
   std::uint32_t partner_cpu_;
+  unsigned offers_ = 0;
   unsigned round_ = 0;
   bool yields_ = false;
 };

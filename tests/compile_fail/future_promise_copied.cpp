@@ -1,0 +1,3 @@
+// expect: deleted
+#include <conc/future.hpp>
+conc::Promise<int> copy(const conc::Promise<int>& promise) { return promise; }

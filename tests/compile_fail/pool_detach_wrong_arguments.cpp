@@ -1,0 +1,5 @@
+// expect: detach(fn, args...): fn cannot be called with these arguments
+#include <conc/thread_pool.hpp>
+void detach(conc::ThreadPoolExecutor& pool) {
+  pool.detach([](const char*) {}, 5);
+}

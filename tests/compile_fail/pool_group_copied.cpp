@@ -1,0 +1,3 @@
+// expect: deleted
+#include <conc/task_group.hpp>
+conc::TaskGroup copy(conc::TaskGroup& group) { return group; }

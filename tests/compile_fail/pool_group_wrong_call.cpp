@@ -1,0 +1,5 @@
+// expect: TaskGroup::run(fn): fn must be callable without arguments
+#include <conc/task_group.hpp>
+void run(conc::TaskGroup& group) {
+  group.run([](int) {});
+}

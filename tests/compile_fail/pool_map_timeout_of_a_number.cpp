@@ -1,0 +1,3 @@
+// expect: deleted function
+#include <conc/executor.hpp>
+conc::MapOptions options{.timeout = 5};

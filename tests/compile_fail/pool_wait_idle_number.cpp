@@ -1,0 +1,3 @@
+// expect: deleted function
+#include <conc/thread_pool.hpp>
+bool wait(conc::ThreadPoolExecutor& pool) { return pool.wait_idle(5); }
