@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// Worker threads filter folders of record files: a queue hands out the folders, and the main thread waits until the
-/// queue has seen them all done.
+/// Worker threads filter folders of record files. A queue hands out the folders, and the main thread waits until the
+/// queue has seen them all done; or else every folder is a task of a thread pool, and its result comes in a future.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
@@ -16,11 +16,16 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <unordered_map>
 #include <vector>
 
 #include <conc/cpu_count.hpp>
+#include <conc/executor.hpp>
+#include <conc/future.hpp>
 #include <conc/queue.hpp>
 #include <conc/thread.hpp>
+#include <conc/thread_pool.hpp>
+#include <conc/wait.hpp>
 
 #include "file.hpp"
 #include "filter.hpp"
@@ -45,6 +50,7 @@ struct Options {
   fs::path csv;
   std::string column = "group_id";
   std::size_t threads = 0;  // 0: choose
+  bool pool = false;
   int retries = 2;
   std::uint64_t records_per_progress = 10'000;
 };
@@ -71,24 +77,36 @@ void complain(const std::string& text) { std::cerr << "record_filter: " << text 
 struct Work {
   const Job& job;
   const std::vector<Folder>& folders;
-  std::vector<FolderResult> results;  // one for each folder, written by the worker that took it
-  conc::Queue<std::size_t> queue{};   // positions in `folders`
+  std::vector<FolderResult> results;  // one for each folder
   Tally tally{};
 };
 
-void filter_folders(Work& work) {
-  for (const std::size_t i : work.queue) {
-    conc::TaskDone done{work.queue};
+constexpr auto kTimeBetweenLooks = 100ms;  // at the progress
+
+Progress::Figures figures_of(const Tally& tally) {
+  return {.bytes = static_cast<std::uint64_t>(tally.bytes.value()),
+          .records = static_cast<std::uint64_t>(tally.records.value()),
+          .finished = static_cast<std::size_t>(tally.finished.value()),
+          .failed = static_cast<std::size_t>(tally.failed.value())};
+}
+
+// The first way: threads that take positions in `folders` from a queue.
+
+using Positions = conc::Queue<std::size_t>;
+
+void filter_folders(Work& work, Positions& queue) {
+  for (const std::size_t i : queue) {
+    conc::TaskDone done{queue};
     work.results[i] = filter_folder(work.job, work.folders[i], work.tally);
   }
 }
 
 /// Starts up to `count` workers. Fewer are enough, if the system gives no more.
-std::vector<conc::Thread> start_workers(std::size_t count, Work& work) {
+std::vector<conc::Thread> start_workers(std::size_t count, Work& work, Positions& queue) {
   std::vector<conc::Thread> workers;
   try {
     for (std::size_t i = 0; i < count; ++i) {
-      conc::Thread worker{{.name = "worker-" + std::to_string(i)}, filter_folders, std::ref(work)};
+      conc::Thread worker{{.name = "worker-" + std::to_string(i)}, filter_folders, std::ref(work), std::ref(queue)};
       worker.start();
       workers.push_back(worker);
     }
@@ -99,11 +117,41 @@ std::vector<conc::Thread> start_workers(std::size_t count, Work& work) {
   return workers;
 }
 
-Progress::Figures figures_of(const Tally& tally) {
-  return {.bytes = static_cast<std::uint64_t>(tally.bytes.value()),
-          .records = static_cast<std::uint64_t>(tally.records.value()),
-          .finished = static_cast<std::size_t>(tally.finished.value()),
-          .failed = static_cast<std::size_t>(tally.failed.value())};
+/// Works on all folders, shows the progress meanwhile, and returns the number of threads that did it.
+std::size_t run_with_queue(std::size_t threads, Work& work, Progress& progress) {
+  Positions queue;
+  for (std::size_t i = 0; i < work.folders.size(); ++i) queue.put(i);
+  queue.shutdown();  // nothing more will come: a worker's loop ends when the queue is empty
+
+  const std::vector<conc::Thread> workers = start_workers(threads, work, queue);
+  while (!queue.join(kTimeBetweenLooks)) progress.show(figures_of(work.tally));
+  for (conc::Thread worker : workers) worker.join();
+  return workers.size();
+}
+
+// The second way: each folder is a task of a thread pool.
+
+/// Works on all folders, and returns the number of threads that did it.
+std::size_t filter_in_pool(std::size_t threads, Work& work) {
+  conc::ThreadPoolExecutor pool{{.max_workers = static_cast<int>(threads), .thread_name_prefix = "worker"}};
+  std::vector<conc::Future<FolderResult>> futures;
+  std::unordered_map<conc::Future<FolderResult>, std::size_t> position_of;
+  for (std::size_t i = 0; i < work.folders.size(); ++i) {
+    futures.push_back(
+        pool.submit(filter_folder, std::cref(work.job), std::cref(work.folders[i]), std::ref(work.tally)));
+    position_of.emplace(futures.back(), i);
+  }
+  for (const conc::Future<FolderResult>& future : conc::as_completed(futures)) {
+    work.results[position_of.at(future)] = future.result();
+  }
+  return pool.stats().workers;
+}
+
+/// As run_with_queue(). The results are collected by a thread of its own, since this one shows the progress.
+std::size_t run_with_pool(std::size_t threads, Work& work, Progress& progress) {
+  const conc::Future<std::size_t> workers = conc::spawn({.name = "collector"}, filter_in_pool, threads, std::ref(work));
+  while (!workers.wait(kTimeBetweenLooks)) progress.show(figures_of(work.tally));
+  return workers.result();
 }
 
 struct Run {
@@ -111,20 +159,15 @@ struct Run {
   double seconds;
 };
 
-/// Works on all folders, and shows the progress meanwhile.
-Run run(std::size_t threads, Work& work) {
+Run run(const Options& options, Work& work) {
   std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < work.folders.size(); ++i) {
-    work.queue.put(i);
-    bytes += work.folders[i].bytes;
-  }
-  work.queue.shutdown();  // nothing more will come: a worker's loop ends when the queue is empty
+  for (const Folder& folder : work.folders) bytes += folder.bytes;
+  const std::size_t wanted = options.threads != 0 ? options.threads : conc::usable_cpu_count();
+  const std::size_t threads = std::min(wanted, work.folders.size());
 
-  Progress progress(bytes, work.folders.size(), work.job.records_per_progress);
-  const std::vector<conc::Thread> workers = start_workers(threads, work);
-  while (!work.queue.join(100ms)) progress.show(figures_of(work.tally));
-  for (conc::Thread worker : workers) worker.join();
-  return {workers.size(), progress.seconds()};
+  Progress progress(bytes, work.folders.size(), options.records_per_progress);
+  const std::size_t started = (options.pool ? run_with_pool : run_with_queue)(threads, work, progress);
+  return {started, progress.seconds()};
 }
 
 /// Prints what became of the folders, and returns the exit code.
@@ -188,12 +231,10 @@ int filter(const Options& options) {
     return 2;
   }
 
-  const std::size_t wanted = options.threads != 0 ? options.threads : conc::usable_cpu_count();
-  const std::size_t threads = std::min(wanted, folders.size());
   stop_on_signals();
   try {
     Work work{.job = job, .folders = folders, .results = std::vector<FolderResult>(folders.size())};
-    return report(work, run(threads, work));
+    return report(work, run(options, work));
   } catch (const std::exception& e) {
     complain(e.what());
     return 1;
@@ -216,6 +257,7 @@ int main(int argc, char** argv) {
   app.add_option("--column", options.column, "Its column with the group ids")->capture_default_str();
   app.add_option("--threads", options.threads, "Worker threads [usable CPUs, but no more than folders]")
       ->check(CLI::Range(1, 10'000));
+  app.add_flag("--pool", options.pool, "Have a thread pool do it, instead of threads and a queue");
   app.add_option("--retry", options.retries, "How often to start a failed folder again")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();

@@ -47,6 +47,15 @@ class Copied(programs.ProgramTest):
     def test_lock_overhead(self):
         self.check("lock_overhead")
 
+    def test_futures_tour(self):
+        self.check("futures_tour")
+
+    def test_cpu_or_io(self):
+        self.check("cpu_or_io")
+
+    def test_fetch_urls(self):
+        self.check("fetch_urls")
+
 
 if __name__ == "__main__":
     programs.main()

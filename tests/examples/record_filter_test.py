@@ -1,4 +1,7 @@
-"""record_filter: the output is right for any number of threads, and everything that is wrong is said and survived."""
+"""record_filter: the output is right for any number of threads, and everything that is wrong is said and survived.
+
+What threads have to do with is tested with threads and a queue, and with a thread pool.
+"""
 
 import fcntl
 import os
@@ -31,6 +34,8 @@ def wanted(messages):
 
 
 class RecordFilter(programs.ProgramTest):
+    form = ()  # or ("--pool",)
+
     def setUp(self):
         super().setUp()
         self.source, self.output = self.folder / "source", self.folder / "output"
@@ -47,7 +52,7 @@ class RecordFilter(programs.ProgramTest):
 
     def filter_command(self, **options):
         folders = {"source": self.source, "output": self.output, "csv": self.csv}
-        return self.command("record_filter", **folders | options)
+        return self.command("record_filter", *self.form, **folders | options)
 
     def filter(self, code=0, settings=None, **options):
         """Runs it and returns the numbers that it prints, and stderr."""
@@ -99,7 +104,11 @@ class Output(RecordFilter):
             self.write(name, numbered(i % 7, first=i))
         numbers, err = self.filter(threads=32)
         self.assertEqual(err, "")
-        self.assertEqual((numbers["folders"], numbers["threads"]), (200, 32))
+        self.assertEqual(numbers["folders"], 200)
+        if self.form:
+            self.assertTrue(1 <= numbers["threads"] <= 32, "a pool starts a worker only when none is idle")
+        else:
+            self.assertEqual(numbers["threads"], 32)
         self.assert_filtered(*names)
 
     def test_fewer_threads_do_when_the_system_gives_no_more(self):
@@ -116,13 +125,16 @@ class Output(RecordFilter):
             self.filter_command(threads=20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
         )
         self.addCleanup(process.kill)
-        complaint = process.stderr.readline()
-        self.assertRegex(complaint, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
+        workers = "[1-5]"  # a pool says nothing: it might have needed no more
+        if not self.form:
+            complaint = process.stderr.readline()
+            self.assertRegex(complaint, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
+            workers = re.search("[345]", complaint).group()
         for name in names:
             (self.source / name).write_bytes(fmt.frame(fmt.pack(numbered(10))))
         out, err = process.communicate(timeout=programs.SECONDS)
         self.assertEqual((process.returncode, err), (0, ""))
-        self.assertRegex(out, rf"threads +{re.search('[345]', complaint).group()}\n")
+        self.assertRegex(out, rf"threads +{workers}\n")
         for name in names:
             self.assertEqual(fmt.read_messages(self.output / name), wanted(numbered(10)), name)
 
@@ -388,7 +400,7 @@ class WrongUse(RecordFilter):
         self.write("a/x.sz", [])
         self.run_program(self.command("record_filter"), 2)
         out, _ = self.run_program(self.command("record_filter", "--help"))
-        for option in ("source", "output", "csv", "column", "threads", "retry", "records-per-progress"):
+        for option in ("source", "output", "csv", "column", "threads", "pool", "retry", "records-per-progress"):
             self.assertIn("--" + option, out)
         self.refused("--threads", threads=0)
         self.refused("--threads", threads="many")
@@ -579,6 +591,50 @@ class Process(RecordFilter):
 
     def test_bar_on_a_narrow_terminal(self):
         self.check_bar(width=20)
+
+
+class OutputOfThePool(Output):
+    form = ("--pool",)
+
+
+class DamageInThePool(Damage):
+    form = ("--pool",)
+
+
+class ProcessWithThePool(Process):
+    form = ("--pool",)
+
+
+class Forms(RecordFilter):
+    """One thread, threads with a queue, and a pool do the same, byte for byte."""
+
+    def outcome(self, number, form, threads, code):
+        self.form, self.output = form, self.folder / f"output{number}"
+        out, err = self.run_program(self.filter_command(threads=threads, retry=1), code)
+        lines = [line for line in out.splitlines() if line.split()[0] not in ("threads", "seconds", "records/s")]
+        return lines, err, programs.tree(self.output)
+
+    def check_same(self, code):
+        first = self.outcome(0, (), 1, code)
+        for number, (form, threads) in enumerate([((), 4), (("--pool",), 1), (("--pool",), 4), (("--pool",), 100)], 1):
+            self.assertEqual(self.outcome(number, form, threads, code), first)
+        return first
+
+    def test_all_folders_are_good(self):
+        for i in range(40):
+            self.write(f"folder {i}/records.sz", numbered(i * 10, first=i))
+        lines, err, tree = self.check_same(0)
+        self.assertEqual((lines[:3], err), (["folders    40", "failed     0", "files      40"], ""))
+        self.assertEqual(len(tree), 80)
+
+    def test_some_folders_fail(self):
+        for i in range(40):
+            content = numbered(i * 10, first=i)
+            self.write(f"folder {i}/records.sz", b"damaged" if i % 4 == 1 else content)
+        lines, err, tree = self.check_same(1)
+        self.assertEqual(lines[:3], ["folders    30", "failed     10", "files      30"])
+        self.assertEqual(err.count("(attempt 2)"), 10)
+        self.assertEqual(len(tree), 60)
 
 
 if __name__ == "__main__":
