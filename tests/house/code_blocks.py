@@ -1,43 +1,153 @@
-"""Compiles every C++ program in README.md and docs/, and runs the one in README. Usage: code_blocks.py ROOT CXX
+"""Compiles and runs every C++ program in the pages of this repository. Usage: code_blocks.py ROOT CXX
 
-A program is a ```cpp block with a main(). A block of a page on the explorer is compiled with CONC_EXPLORE. What README
-says its program prints ("prints 5050") must be what it prints.
+A ```cpp block is a program with a main(). What is none is an error, but for docs/from_python.md, whose rows are the
+matter of from_python.py. The command printed below a program builds and runs it, with the warnings added:
+
+    g++ -std=c++20 -Iinclude program.cpp -o program -pthread && ./program      # prints 5050
+
+It must end with 0, or as the page says ("# ends with 1"), and print what the page says: "# prints 5050", all of it; or
+the lines of a ```text block below the program, in this order, "..." being the others. Only +0x17, an offset in
+somebody's machine code, may be another number.
 """
 
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wsign-conversion", "-Werror"]
+PAGES = ["*.md", "docs/**/*.md", "bench/*.md", "examples/*/*.md"]
+ROWS = "from_python.md"
+LANGUAGES = {"", "cpp", "python", "text"}
+COMMAND = re.compile(r"^    (g\+\+ .*?) && \./(\S+)(?: +# (.*))?$", flags=re.MULTILINE)
+LONGEST_RUN = 120  # seconds
+
+
+class PageError(Exception):
+    pass
+
+
+@dataclass
+class Block:
+    language: str
+    heading: str  # the one it stands below
+    line: int  # of its first line of text
+    text: str
+    before: str  # what stands between the block before and this one
+    after: str = ""  # what stands between this block and the next one
+
+
+def blocks(page: str) -> list[Block]:
+    """All fenced blocks of a page."""
+    found, between, heading, inside = [], "", "", None
+    for number, line in enumerate(page.splitlines(keepends=True), 1):
+        if inside is not None:
+            if line.rstrip() == "```":
+                found.append(inside)
+                inside = None
+            elif line.startswith("```"):
+                raise PageError(f"line {number}: a block begins within a block")
+            else:
+                inside.text += line
+            continue
+        if line.lstrip().startswith("```"):
+            language = line.strip()[3:]
+            if not line.startswith("```") or language not in LANGUAGES:
+                raise PageError(f"line {number}: {line.strip()!r}: no test knows such a block")
+            inside = Block(language, heading, number + 1, "", between)
+            between = ""
+        else:
+            if re.match(r"\s*#\s*include\b", line):
+                raise PageError(f"line {number}: C++ stands in a ```cpp block")
+            if line.startswith("#"):
+                heading = line.strip("# \n")
+            between += line
+        if found:
+            found[-1].after += line if inside is None else ""
+    if inside is not None:
+        raise PageError(f"line {inside.line - 1}: the block has no end")
+    return found
+
+
+def missing_line(promised: str, printed: str) -> str | None:
+    """The first line of `promised` that is not in `printed`, in its place."""
+    exact = lambda line: re.sub(r"\+0x[0-9a-f]+", "+0x…", line.strip())
+    left = iter([exact(line) for line in printed.splitlines()])
+    for line in promised.splitlines():
+        if line.strip() != "..." and exact(line) not in left:  # looks on from where it stopped
+            return line
+    return None
+
+
+def run_program(folder: Path, compiler: str, program: Block, output: str | None) -> str | None:
+    """Builds and runs a program in `folder`, where include/ is. Returns what is wrong."""
+    command = COMMAND.search(program.after)
+    build = shlex.split(command[1] if command else "g++ -std=c++20 program.cpp -o program -pthread")
+    promise = command[3] or "" if command else ""
+    name = build[build.index("-o") + 1] if "-o" in build else ""
+    if command and command[2] != name:
+        return f"the command builds {name!r} and runs {command[2]!r}"
+    source = next(word for word in build if word.endswith(".cpp"))
+    (folder / source).write_text(program.text)
+    done = subprocess.run([compiler, *build[1:], *WARNINGS, "-Iinclude"], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        return done.stderr
+    done = subprocess.run([f"./{name}"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=LONGEST_RUN)
+    status, prints = re.search(r"\bends with (\d+)", promise), re.search(r"\bprints (.+)", promise)
+    if promise and not (status or prints):
+        return f"a promise that nobody can test: {promise!r}"
+    if done.returncode != (int(status[1]) if status else 0):
+        return f"ended with {done.returncode}:\n{done.stdout}"
+    if prints and done.stdout.strip() != prints[1].strip():
+        return f"printed {done.stdout!r}, not {prints[1]}"
+    missing = missing_line(output, done.stdout) if output is not None else None
+    return f"did not print, or not in its place: {missing}\nbut:\n{done.stdout}" if missing else None
+
+
+def check_page(path: Path, folder: Path, compiler: str) -> tuple[int, list[str]]:
+    """How many programs a page has, and what is wrong with it."""
+    programs, wrong = 0, []
+    found = blocks(path.read_text())
+    for block, following in zip(found, [*found[1:], None]):
+        if path.name == ROWS:
+            continue
+        if block.language == "python":
+            wrong.append(f"line {block.line}: Python outside of {ROWS}")
+        if block.language != "cpp":
+            continue
+        if not re.search(r"^int main\(", block.text, flags=re.MULTILINE):
+            wrong.append(f"line {block.line}: neither a program with a main() nor a row of {ROWS}")
+            continue
+        programs += 1
+        shown = following is not None and following.language == "text" and following.heading == block.heading
+        problem = run_program(folder, compiler, block, following.text if shown else None)
+        if problem:
+            wrong.append(f"line {block.line}: {problem}")
+    return programs, wrong
 
 
 def main() -> int:
-    root, compiler = Path(sys.argv[1]), sys.argv[2]
+    root, compiler = Path(sys.argv[1]).resolve(), sys.argv[2]
     programs = failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
-            text = page.read_text()
-            for number, block in enumerate(re.findall(r"^```cpp\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL), 1):
-                if "int main(" not in block:
-                    continue
-                programs += 1
-                source, program = Path(folder) / "block.cpp", Path(folder) / "block"
-                source.write_text(block)
-                explore = ["-DCONC_EXPLORE"] if "conc/testing.hpp" in block else []
-                build = [compiler, "-std=c++20", *WARNINGS, *explore, f"-I{root}/include", source, "-o", program, "-pthread"]
-                result = subprocess.run(build, capture_output=True, text=True)
-                if result.returncode == 0 and page.name == "README.md":
-                    result = subprocess.run([program], capture_output=True, text=True, timeout=60)
-                    promised = re.search(r"prints (\S+)", text).group(1)
-                    if result.stdout.strip() != promised:
-                        result.returncode, result.stderr = 1, f"printed {result.stdout!r}, not {promised}"
-                if result.returncode != 0:
-                    failed += 1
-                    print(f"{page.relative_to(root)}, block {number}:\n{result.stderr}")
+    for path in [path for pages in PAGES for path in sorted(root.glob(pages))]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "include").symlink_to(root / "include")
+            try:
+                count, wrong = check_page(path, folder, compiler)
+            except PageError as error:
+                count, wrong = 0, [str(error)]
+        programs += count
+        failed += len(wrong)
+        for problem in wrong:
+            print(f"{path.relative_to(root)}, {problem}")
     print(f"{programs} programs, {failed} failed")
     return 1 if failed or programs == 0 else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
