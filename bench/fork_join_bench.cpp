@@ -80,11 +80,11 @@ void BM_ForkJoin_fib_tbb(benchmark::State& state) {
   check(state, result == kFib25);
 }
 
-void one_and_two_workers(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgName("workers")->Arg(1)->Arg(2)->UseManualTime();
+void one_two_and_four_workers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgName("workers")->Arg(1)->Arg(2)->Arg(4)->UseManualTime();
 }
-BENCHMARK(BM_ForkJoin_fib_conc)->Name("BM_ForkJoin_fib/conc")->Apply(one_and_two_workers);
-BENCHMARK(BM_ForkJoin_fib_tbb)->Name("BM_ForkJoin_fib/tbb")->Apply(one_and_two_workers);
+BENCHMARK(BM_ForkJoin_fib_conc)->Name("BM_ForkJoin_fib/conc")->Apply(one_two_and_four_workers);
+BENCHMARK(BM_ForkJoin_fib_tbb)->Name("BM_ForkJoin_fib/tbb")->Apply(one_two_and_four_workers);
 
 /// conc, with as many threads as the others: the caller and a pool of one less.
 class ConcLoop {

@@ -182,13 +182,22 @@ void few_workers(benchmark::internal::Benchmark* benchmark) {
       ->UseManualTime();
 }
 void one_worker(benchmark::internal::Benchmark* benchmark) { benchmark->ArgName("workers")->Arg(1)->UseManualTime(); }
-void two_workers(benchmark::internal::Benchmark* benchmark) { benchmark->ArgName("workers")->Arg(2)->UseManualTime(); }
+void one_two_and_four_workers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgName("workers")->Arg(1)->Arg(2)->Arg(4)->UseManualTime();
+}
 void one_and_four_submitters(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"submitters", "workers"})->Args({1, 2})->Args({4, 4})->UseManualTime();
+  benchmark->ArgNames({"submitters", "workers"})
+      ->Args({1, 1})
+      ->Args({1, 2})
+      ->Args({1, 4})
+      ->Args({4, 4})
+      ->UseManualTime();
 }
 void back_to_back_and_idle(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"workers", "idle_us", "one_core"})
+      ->Args({1, 0, bench::own_cpus})
       ->Args({2, 0, bench::own_cpus})
+      ->Args({4, 0, bench::own_cpus})
       ->Args({2, 200, bench::own_cpus})
       ->Args({2, 0, bench::one_core})
       ->UseManualTime();
@@ -202,8 +211,8 @@ void back_to_back_and_idle(benchmark::internal::Benchmark* benchmark) {
 FOR_EVERY_POOL(BM_Pool_submit_result, few_workers);
 FOR_EVERY_POOL(BM_Pool_submit, one_worker);
 FOR_EVERY_POOL(BM_Pool_detach, one_and_four_submitters);
-FOR_EVERY_POOL(BM_Pool_tree, two_workers);
-BENCHMARK(BM_Pool_tree<bench::TbbGroupPool>)->Name("BM_Pool_tree/tbb_group")->Apply(two_workers);
+FOR_EVERY_POOL(BM_Pool_tree, one_two_and_four_workers);
+BENCHMARK(BM_Pool_tree<bench::TbbGroupPool>)->Name("BM_Pool_tree/tbb_group")->Apply(one_two_and_four_workers);
 FOR_EVERY_POOL(BM_Pool_round_trip, back_to_back_and_idle);
 BENCHMARK(BM_Pool_round_trip<bench::StdAsync>)->Name("BM_Pool_round_trip/std")->Apply(back_to_back_and_idle);
 
@@ -231,29 +240,12 @@ void BM_Pool_submit_result_callback(benchmark::State& state) {
 }
 BENCHMARK(BM_Pool_submit_result_callback)->Name("BM_Pool_submit_result_callback/conc")->Apply(one_worker);
 
-/// A cancel() of every task once all are submitted, which comes too late for those that have started.
+/// A cancel() for every result, which comes too late.
 void BM_Pool_submit_result_cancel(benchmark::State& state) {
-  const auto workers = static_cast<int>(state.range(0));
-  bench::ConcPool pool{workers};
-  std::vector<FutureOf<bench::ConcPool>> futures;
-  futures.reserve(kTasks);
-  std::int64_t done = 0;
-  bench::measure_batches(
-      state, kTasks, bench::cpus_beside(workers, 1),
-      [&] {
-        futures.clear();
-        done = 0;
-      },
-      [&](int) {
-        for (std::int64_t i = 0; i < kTasks; ++i) {
-          futures.push_back(just_submit(pool, i));
-        }
-        for (auto& future : futures) {
-          done += future.cancel() || future.wait() ? 1 : 0;
-          future = {};
-        }
-      });
-  check(state, done == kTasks);
+  submit_and_finish<bench::ConcPool>(state, kTasks, just_submit, [](auto& future) {
+    future.wait();
+    return future.cancel() ? -1 : bench::take(future);
+  });
 }
 BENCHMARK(BM_Pool_submit_result_cancel)->Name("BM_Pool_submit_result_cancel/conc")->Apply(one_worker);
 
@@ -293,6 +285,8 @@ template <class Pool>
 void BM_Pool_start_latency(benchmark::State& state) {
   constexpr std::size_t kArrivals = 20'000;
   Pool pool{1};
+  std::vector<FutureOf<Pool>> futures;
+  futures.reserve(kArrivals);
   std::vector<Clock::duration> gaps(kArrivals);
   std::mt19937_64 random{1};
   for (Clock::duration& gap : gaps) {
@@ -300,8 +294,7 @@ void BM_Pool_start_latency(benchmark::State& state) {
   }
   std::vector<double> waited(kArrivals);
   for (auto _ : state) {
-    bench::DoneCount left;
-    left.expect(kArrivals);
+    std::int64_t done = 0;
     std::thread{[&] {
       bench::pin_this_thread(bench::cpu_of(1));
       Clock::time_point next = Clock::now();
@@ -310,16 +303,20 @@ void BM_Pool_start_latency(benchmark::State& state) {
         while (Clock::now() < next) {
         }
         const Clock::time_point submitted = Clock::now();
-        pool.detach([&left, submitted, to = &waited[i]] {
+        futures.push_back(pool.submit([submitted, to = &waited[i]]() -> std::int64_t {
           const Clock::time_point started = Clock::now();
           *to = std::chrono::duration<double, std::nano>{started - submitted}.count();
           while (Clock::now() < started + 10us) {
           }
-          left.arrive();
-        });
+          return 1;
+        }));
       }
-      left.wait();
+      for (auto& future : futures) {
+        done += bench::take(future);
+      }
+      futures.clear();
     }}.join();
+    check(state, done == static_cast<std::int64_t>(kArrivals));
     std::ranges::sort(waited);
     state.SetIterationTime(std::accumulate(waited.begin(), waited.end(), 0.0) / static_cast<double>(kArrivals) / 1e9);
     state.counters["p50"] = percentile(waited, 0.5);

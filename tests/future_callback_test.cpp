@@ -6,6 +6,7 @@
 #include <conc/thread_pool.hpp>
 
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "busy_pool.hpp"
 #include "futures.hpp"
 #include "support.hpp"
 #include "worker.hpp"
@@ -25,6 +27,7 @@ namespace {
 using conc::Future;
 using conc::Promise;
 using conc_test::boom;
+using conc_test::core_of;
 using conc_test::ending;
 using conc_test::Hooks;
 using conc_test::Worker;
@@ -43,6 +46,40 @@ class AtEnd {
  private:
   std::optional<F> look_;
 };
+
+/// What a coroutine sees that goes on in the worker that has run its task.
+struct GoingOn {
+  conc::Event go;          // of the task
+  conc::Event stay;        // of the coroutine
+  conc::Event here;        // it has made another future done
+  conc::Event ended;       // it has ended
+  conc::Event other_runs;  // what it has submitted
+  bool same_block = false;
+  std::size_t running = 0;
+  bool other_ran = false;
+};
+
+/// Makes a future done in the block of memory in which the worker's task was.
+conc_test::Detached make_another(conc::ThreadPoolExecutor& pool, GoingOn& seen) {
+  Future<int> task = pool.submit([&seen] {
+    seen.go.wait();
+    return 1;
+  });
+  const void* const block = core_of(task);
+  co_await std::move(task);
+  {
+    const Promise<int> promise;
+    const Future<int> future = promise.get_future();
+    seen.same_block = core_of(future) == block;
+    promise.set_result(2);
+  }
+  seen.running = pool.stats().running;
+  seen.here.set();
+  seen.stay.wait();
+  pool.detach([&seen] { seen.other_runs.set(); });
+  seen.other_ran = seen.other_runs.wait(std::chrono::seconds{30});
+  seen.ended.set();
+}
 
 }  // namespace
 
@@ -233,6 +270,71 @@ TEST_CASE("Future: a callback may destroy the pool that runs it", "[future][FM9]
   registered.set();
   destroyed.wait();
   CHECK(future.result() == 1);
+}
+
+TEST_CASE("Future: a worker on which a coroutine goes on is busy, also when it has made another future done",
+          "[future][F16][X2]") {
+  GoingOn seen;
+  conc::ThreadPoolExecutor pool{2};
+  make_another(pool, seen);
+  seen.go.set();
+  seen.here.wait();
+  // AddressSanitizer wants to see every block come and go.
+  CHECK(seen.same_block == (conc_test::sanitizer() != conc_test::Sanitizer::address));
+  CHECK(seen.running == 1);
+  CHECK(pool.stats().running == 1);
+  CHECK(pool.stats().workers == 1);
+  CHECK_FALSE(pool.wait_idle(std::chrono::seconds{0}));
+  seen.stay.set();
+  seen.ended.wait();
+  CHECK(seen.other_ran);  // by a worker that was started for it
+}
+
+TEST_CASE("Future: tasks from outside are run while a coroutine goes on on a worker", "[future][F16][X2]") {
+  GoingOn seen;
+  conc::ThreadPoolExecutor pool{3};
+  { const conc_test::BusyWorkers two{pool, 2}; }
+  CHECK(pool.wait_idle());
+  make_another(pool, seen);
+  seen.go.set();
+  seen.here.wait();
+  CHECK(seen.running == 1);
+  CHECK(pool.submit([] { return 1; }).wait(std::chrono::seconds{30}));
+  seen.stay.set();
+  seen.ended.wait();
+  CHECK(seen.other_ran);
+}
+
+TEST_CASE("Future: a callback may drop the handle through which a worker runs the task and waits for it",
+          "[future][F9][G6][X16]") {
+  for (const int how : {0, 1, 2, 3, 4, 5}) {
+    conc::ThreadPoolExecutor pool{2};
+    conc::Event go;
+    Future<std::string> inner;
+    const auto task = [&] {
+      // The other worker meets this task in the queue, which is claimed, and lets go of it.
+      go.set();
+      conc::Event met;
+      pool.detach([&met] { met.set(); });
+      met.wait();
+      if (how == 3 || how == 5) throw std::runtime_error{"boom"};
+      return std::string(100, 'x');
+    };
+    const auto outer = [&] {
+      inner = pool.submit(task);
+      inner.add_done_callback([&](const Future<std::string>&) { inner = {}; });
+      if (how == 0) return ending([&] { (void)inner.result(); });
+      if (how >= 4) return ending([&] { (void)std::move(inner).result(); });
+      if (how == 1) return std::string{inner.wait() ? "returned" : "false"};
+      const std::exception_ptr exception = inner.exception();
+      return exception == nullptr ? "returned" : ending([&] { std::rethrow_exception(exception); });
+    };
+    const Future<void> other = pool.submit([&go] { go.wait(); });
+    const Future<std::string> ended = pool.submit(outer);
+    CHECK(ended.result() == (how == 3 || how == 5 ? "boom" : "returned"));
+    CHECK(inner.valid() == (how == 5));  // where result() of a temporary throws the handle stays
+    other.result();
+  }
 }
 
 TEST_CASE("Future: a callback is destroyed when it has been called, whatever becomes of the future", "[future][F6]") {

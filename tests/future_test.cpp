@@ -12,8 +12,10 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <unordered_set>
 #include <utility>
@@ -23,6 +25,19 @@
 #include "items.hpp"
 #include "support.hpp"
 #include "worker.hpp"
+
+namespace {
+
+/// Says that it can be copied, but cannot.
+struct Row {
+  std::string name;
+  std::vector<std::unique_ptr<int>> cells;
+};
+
+}  // namespace
+
+template <>
+constexpr bool conc::only_moved<Row> = true;
 
 namespace {
 
@@ -59,6 +74,24 @@ struct Fixed {
 
 /// The three calls that wait.
 enum class Call { result, exception, wait };
+
+template <class F>
+concept try_result_of_an_lvalue = requires(F& future) {
+  future.try_result();
+};
+template <class F>
+concept try_result_of_a_temporary = requires(F future) {
+  std::move(future).try_result();
+};
+
+// One of several handles cannot give a result away that can only be moved.
+static_assert(!try_result_of_an_lvalue<const Future<std::unique_ptr<int>>>);
+static_assert(!try_result_of_an_lvalue<const Future<std::vector<std::unique_ptr<int>>>>);
+static_assert(!try_result_of_an_lvalue<const Future<Row>>);
+static_assert(try_result_of_a_temporary<Future<std::unique_ptr<int>>> && try_result_of_a_temporary<Future<Row>>);
+static_assert(std::is_same_v<decltype(std::declval<const Future<int>&>().try_result()), std::optional<int>>);
+static_assert(std::is_same_v<decltype(std::declval<const Future<int&>&>().try_result()), int*>);
+static_assert(std::is_same_v<decltype(std::declval<const Future<void>&>().try_result()), bool>);
 
 std::string ending_of(Call call, const Future<int>& future, conc::Deadline deadline) {
   return ending([&] {
@@ -355,6 +388,65 @@ TEST_CASE("Future: a container of what cannot be copied is moved too", "[future]
   CHECK(ending([&] { other.result(); }) == "InvalidStateError");
 }
 
+TEST_CASE("Future: a pair or a tuple with what cannot be copied is moved too", "[future][F13]") {
+  using Pair = std::pair<int, std::vector<std::unique_ptr<int>>>;
+  const Promise<Pair> promise;
+  Future<Pair> future = promise.get_future();
+  const Future<Pair> other = future;
+  Pair pair;
+  pair.first = 5;
+  pair.second.push_back(std::make_unique<int>(6));
+  promise.set_result(std::move(pair));
+  const Pair got = std::move(future).result();
+  CHECK(got.first == 5);
+  CHECK(*got.second.at(0) == 6);
+  CHECK(ending([&] { other.result(); }) == "InvalidStateError");
+
+  using Tuple = std::tuple<std::string, std::array<std::vector<std::unique_ptr<int>>, 2>>;
+  Tuple made;
+  std::get<0>(made) = "text";
+  Future<Tuple> tuple = conc::make_ready_future(std::move(made));
+  const Future<Tuple> same = tuple;
+  CHECK(std::get<0>(std::move(tuple).result()) == "text");
+  CHECK(ending([&] { same.result(); }) == "InvalidStateError");
+}
+
+TEST_CASE("Future: a type that is said to be only moved is moved", "[future][F13]") {
+  const Promise<Row> promise;
+  Future<Row> future = promise.get_future();
+  const Future<Row> other = future;
+  Row row{"name", {}};
+  row.cells.push_back(std::make_unique<int>(7));
+  promise.set_result(std::move(row));
+  CHECK(*other.result().cells.at(0) == 7);
+  const Row got = std::move(future).result();
+  CHECK(got.name == "name");
+  CHECK(*got.cells.at(0) == 7);
+  CHECK_FALSE(future.valid());  // NOLINT(bugprone-use-after-move): that is what is tested
+  CHECK(ending([&] { other.result(); }) == "InvalidStateError");
+}
+
+TEST_CASE("Future: futures as results, and containers of them, are copied", "[future][F13]") {
+  const Promise<Future<void>> promise;
+  Future<Future<void>> future = promise.get_future();
+  const Future<Future<void>> other = future;
+  const Future<void> inner = conc::make_ready_future();
+  promise.set_result(inner);
+  CHECK(std::move(future).result() == inner);
+  CHECK(other.result() == inner);
+
+  const std::vector<Future<void>> several{inner, cancelled_future<void>()};
+  Future<std::vector<Future<void>>> all = conc::make_ready_future(several);
+  const Future<std::vector<Future<void>>> same = all;
+  CHECK(std::move(all).result() == several);
+  CHECK(same.result() == several);
+  Future<std::vector<Future<std::unique_ptr<int>>>> movable =
+      conc::make_ready_future(std::vector{conc::make_ready_future(std::make_unique<int>(3))});
+  const Future<std::vector<Future<std::unique_ptr<int>>>> still = movable;
+  CHECK(*std::move(movable).result().at(0).result() == 3);
+  CHECK(*still.result().at(0).result() == 3);
+}
+
 TEST_CASE("Future: results may be void, references, or of types that neither move nor have a default",
           "[future][F13]") {
   const Promise<void> nothing;
@@ -472,4 +564,69 @@ TEST_CASE("Future: request_stop is false where no task takes a token", "[future]
   const Promise<int> promise;
   CHECK_FALSE(promise.get_future().request_stop());
   CHECK_FALSE(conc::make_ready_future().request_stop());
+}
+
+TEST_CASE("Future: try_result gives a copy of the result, or nothing while there is none", "[future][F3][G1]") {
+  const Promise<std::string> promise;
+  const Future<std::string> future = promise.get_future();
+  CHECK(future.try_result() == std::nullopt);
+  REQUIRE(promise.set_running_or_notify_cancel());
+  CHECK(future.try_result() == std::nullopt);
+  promise.set_result("text");
+  for (int i = 0; i < 2; ++i) CHECK(future.try_result() == "text");
+  CHECK(future.result() == "text");
+  CHECK(ending([] { (void)conc::make_exceptional_future<int>(boom()).try_result(); }) == "boom");
+  CHECK(ending([] { (void)cancelled_future<int>().try_result(); }) == "CancelledError");
+  CHECK(ending([] { (void)Future<int>{}.try_result(); }) == "UsageError");
+}
+
+TEST_CASE("Future: try_result of void and of references says whether there is a result", "[future][F3][F13]") {
+  const Promise<void> nothing;
+  const Future<void> done = nothing.get_future();
+  CHECK_FALSE(done.try_result());
+  nothing.set_result();
+  CHECK(done.try_result());
+  CHECK(ending([] { (void)conc::make_exceptional_future<void>(boom()).try_result(); }) == "boom");
+  CHECK(ending([] { (void)cancelled_future<void>().try_result(); }) == "CancelledError");
+
+  int object = 1;
+  const Promise<int&> reference;
+  const Future<int&> named = reference.get_future();
+  CHECK(named.try_result() == nullptr);
+  reference.set_result(object);
+  CHECK(named.try_result() == &object);
+  CHECK(ending([] { (void)conc::make_exceptional_future<int&>(boom()).try_result(); }) == "boom");
+  CHECK(ending([] { (void)cancelled_future<int&>().try_result(); }) == "CancelledError");
+}
+
+TEST_CASE("Future: try_result of a temporary empties the handle where it gives the result", "[future][F13][G4]") {
+  const Promise<std::unique_ptr<int>> promise;
+  Future<std::unique_ptr<int>> future = promise.get_future();
+  const Future<std::unique_ptr<int>> other = future;
+  // NOLINTBEGIN(bugprone-use-after-move): that is what is tested
+  CHECK_FALSE(std::move(future).try_result().has_value());
+  CHECK(future == other);
+  promise.set_result(std::make_unique<int>(5));
+  const std::optional<std::unique_ptr<int>> value = std::move(future).try_result();
+  REQUIRE(value.has_value());
+  CHECK(**value == 5);
+  CHECK_FALSE(future.valid());
+  CHECK(ending([&] { (void)Future<std::unique_ptr<int>>{other}.try_result(); }) == "InvalidStateError");
+
+  Future<Travelled> travelled = [] {
+    const Promise<Travelled> made;
+    made.set_result(6);
+    return made.get_future();
+  }();
+  const std::optional<Travelled> alone = std::move(travelled).try_result();
+  REQUIRE(alone.has_value());
+  CHECK(alone->value == 6);
+  CHECK(alone->copies == 0);
+  Future<int> failed = conc::make_exceptional_future<int>(boom());
+  CHECK(ending([&] { (void)std::move(failed).try_result(); }) == "boom");
+  CHECK(failed.valid());
+  Future<int> cancelled = cancelled_future<int>();
+  CHECK(ending([&] { (void)std::move(cancelled).try_result(); }) == "CancelledError");
+  CHECK(cancelled.valid());
+  // NOLINTEND(bugprone-use-after-move)
 }

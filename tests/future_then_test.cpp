@@ -5,6 +5,7 @@
 #include <conc/future.hpp>
 #include <conc/thread_pool.hpp>
 
+#include <any>
 #include <catch2/catch_test_macros.hpp>
 #include <coroutine>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -66,8 +68,7 @@ static_assert(std::is_same_v<decltype(std::declval<Future<int>>().then([](int) {
 static_assert(std::is_same_v<decltype(std::declval<Future<void>>().then([] {})), Future<void>>);
 static_assert(
     std::is_same_v<decltype(std::declval<Future<int&>>().then([](int& i) -> int& { return i; })), Future<int&>>);
-static_assert(
-    std::is_same_v<decltype(std::declval<Future<int>>().then([](auto f) { return f; })), Future<Future<int>>>);
+static_assert(std::is_same_v<decltype(std::declval<Future<int>>().then([](auto x) { return x; })), Future<int>>);
 
 Detached await_into(std::string& how, Future<int> future) {
   try {
@@ -104,6 +105,24 @@ TEST_CASE("Future: then takes results of all kinds", "[future][F17]") {
   CHECK(&reference.get_future().then([](int& i) -> int& { return i; }).result() == &object);
   CHECK(*conc::make_ready_future(3).then([](int i) { return std::make_unique<int>(i); }).result() == 3);
   CHECK(conc::make_ready_future(long_text).then(&std::string::size).result() == long_text.size());
+}
+
+TEST_CASE("Future: then gives the result to who could take either, a generic callable too", "[future][F17]") {
+  CHECK(conc::make_ready_future(1).then([](auto x) { return x + 1; }).result() == 2);  // no future can be added to
+  CHECK(conc::make_ready_future(long_text).then([](const auto& x) { return x.size(); }).result() == long_text.size());
+  int object = 3;
+  const Promise<int&> reference;
+  reference.set_result(object);
+  CHECK(reference.get_future().then([](auto& x) { return ++x; }).result() == 4);
+  CHECK(conc::make_ready_future().then([](auto... nothing) { return sizeof...(nothing); }).result() == 0);
+  CHECK(ending([] { conc::make_exceptional_future<int>(boom()).then([](auto x) { return x + 1; }).result(); }) ==
+        "boom");
+
+  // Whatever it is, a std::any can be made of it.
+  const Future<std::any> any = conc::make_ready_future(std::any{42});
+  CHECK(any.then([](const std::any& x) { return x.type() == typeid(int); }).result());
+  CHECK(any.then([](std::any x) { return std::any_cast<int>(x); }).result() == 42);
+  CHECK(conc::make_ready_future(5).then([](const std::any& x) { return std::any_cast<int>(x); }).result() == 5);
 }
 
 TEST_CASE("Future: then gives the future itself to who can take it, however it ended", "[future][F17]") {

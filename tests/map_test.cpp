@@ -5,6 +5,7 @@
 #include <chrono>
 #include <conc/event.hpp>
 #include <conc/executor.hpp>
+#include <conc/queue.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
 #include <cstddef>
@@ -13,6 +14,8 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <ranges>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -95,6 +98,113 @@ TEST_CASE("map: takes any ranges, as they are or as copies", "[map][X10]") {
     sum += x;
   CHECK(sum == 10);
   CHECK(once.read == 5);
+}
+
+TEST_CASE("map: keeps values of the items, also where a range gives proxies", "[map][X10]") {
+  conc::ThreadPoolExecutor pool{1};
+  std::atomic<int> yes{0};
+  for (const std::size_t chunksize : {std::size_t{1}, std::size_t{7}}) {
+    std::optional<BusyWorkers> busy{std::in_place, pool};
+    pool.map(
+        {.chunksize = chunksize}, [&yes](bool b) { yes += b ? 1 : 0; }, std::vector<bool>(100, true));
+    std::vector<bool> flags(100, true);
+    auto results = pool.map(
+        {.chunksize = chunksize}, [](bool b) { return b ? 1 : 0; }, flags);
+    flags.assign(100, false);
+    busy.reset();
+    int sum = 0;
+    for (const int x : results) sum += x;
+    CHECK(sum == 100);
+  }
+  CHECK(pool.wait_idle());
+  CHECK(yes == 200);
+}
+
+TEST_CASE("ThreadPoolExecutor: submit_many keeps values of the items, also where a range gives proxies",
+          "[thread_pool]") {
+  conc::ThreadPoolExecutor pool{1};
+  std::optional<BusyWorkers> busy{std::in_place, pool};
+  std::vector<bool> flags(100, true);
+  const auto futures = pool.submit_many([](bool b) { return b; }, flags);
+  flags.assign(100, false);
+  const auto others = pool.submit_many([](bool b) { return b; }, std::vector<bool>(100, true));
+  busy.reset();
+  int yes = 0;
+  for (const auto& future : futures) yes += future.result() ? 1 : 0;
+  for (const auto& future : others) yes += future.result() ? 1 : 0;
+  CHECK(yes == 200);
+}
+
+TEST_CASE("map: takes ranges whose end is of another type", "[map][X10]") {
+  conc::ThreadPoolExecutor pool{2};
+  conc::Queue<int> queue;
+  for (const int x : {4, 5, 6}) queue.put(x);
+  queue.shutdown();
+  int sum = 0;
+  for (const int x : pool.map(
+           {.chunksize = 2}, [](int x) { return x; }, queue))
+    sum += x;
+  CHECK(sum == 15);
+}
+
+#if !defined(__clang__)  // clang 14 does not compile the views of libstdc++ 12
+TEST_CASE("map: takes views, and such as never end", "[map][X10]") {
+  conc::ThreadPoolExecutor pool{2};
+  const auto same = [](int x) { return x; };
+  int sum = 0;
+  for (const int x : pool.map({.buffersize = 4}, same, std::views::iota(0))) {
+    if (x == 10) break;
+    sum += x;
+  }
+  CHECK(sum == 45);
+  sum = 0;
+  for (const int x : pool.map([](int x, int y) { return x * y; }, std::vector{1, 2, 3}, std::views::iota(5))) sum += x;
+  CHECK(sum == 5 + 12 + 21);
+  std::istringstream text{"1 2 3"};
+  sum = 0;
+  for (const int x : pool.map(same, std::views::istream<int>(text))) sum += x;
+  CHECK(sum == 6);
+}
+#endif
+
+TEST_CASE("map: takes the results of another one", "[map][X10]") {
+  conc::ThreadPoolExecutor pool{1};
+  for (const std::size_t chunksize : {std::size_t{1}, std::size_t{3}}) {
+    for (const std::size_t buffersize : {std::size_t{0}, std::size_t{4}}) {
+      const conc::MapOptions options{.chunksize = chunksize, .buffersize = buffersize};
+      auto halves = pool.map(
+          options, [](int x) { return x / 2; }, numbers(10));
+      std::vector<int> seen;
+      for (const int x : pool.map(
+               options, [](int x) { return 10 * x; }, halves))
+        seen.push_back(x);
+      CHECK(seen == std::vector{0, 0, 10, 10, 20, 20, 30, 30, 40, 40});
+    }
+  }
+}
+
+TEST_CASE("map: takes a list of items in braces", "[map][X10]") {
+  conc::ThreadPoolExecutor pool{2};
+  std::vector<int> seen;
+  for (const int x : pool.map([](int x) { return 2 * x; }, {1, 2, 3})) seen.push_back(x);
+  for (const int x : pool.map({.chunksize = 2}, [](int x) { return 3 * x; }, {1, 2, 3})) seen.push_back(x);
+  CHECK(seen == std::vector{2, 4, 6, 3, 6, 9});
+  std::size_t letters = 0;
+  for (const std::size_t size : pool.map(&std::string::size, {std::string{"a"}, std::string{"bc"}})) letters += size;
+  CHECK(letters == 3);
+}
+
+TEST_CASE("map: a task makes as many calls as chunksize says", "[map][X10]") {
+  for (const auto& [chunksize, tasks] : {std::pair{1U, 1000U}, {100U, 10U}, {300U, 4U}, {5000U, 1U}}) {
+    conc::ThreadPoolExecutor pool{2};
+    int sum = 0;
+    for (const int x : pool.map(
+             {.chunksize = chunksize}, [](int x) { return x; }, numbers(1000)))
+      sum += x;
+    CHECK(sum == 499'500);
+    CHECK(pool.wait_idle());
+    CHECK(pool.stats().done == tasks);
+  }
 }
 
 TEST_CASE("map: results may be nothing, references, and movable only", "[map][X10]") {

@@ -143,6 +143,27 @@ TEST_CASE("parallel_for: from a task the other workers help", "[parallel_for]") 
   CHECK(alone.result() == 0);
 }
 
+TEST_CASE("parallel_for: from a task of another pool the workers help as for anybody", "[parallel_for][X4]") {
+  conc::ThreadPoolExecutor pool{1};
+  conc::ThreadPoolExecutor other{1};
+  const auto meet = [&pool] {
+    std::atomic<int> running{0};
+    conc::Event both;
+    std::atomic<int> alone{0};
+    conc::parallel_for(pool, 2, [&](std::size_t) {
+      if (++running == 2) both.set();
+      if (!both.wait(10s)) ++alone;
+    });
+    return alone.load();
+  };
+  for (int round = 0; round < conc_test::scaled(50); ++round) REQUIRE(other.submit(meet).result() == 0);
+  pool.shutdown();
+  std::atomic<int> calls{0};
+  const auto count = [&] { conc::parallel_for(pool, 100, [&calls](std::size_t) { ++calls; }); };
+  CHECK(outcome([&] { other.submit(count).result(); }) == "UsageError");
+  CHECK(calls == 0);
+}
+
 TEST_CASE("parallel_for: may be nested, on a pool of any size", "[parallel_for][X16][FR6]") {
   for (const int workers : {1, 2, 4}) {
     conc::ThreadPoolExecutor pool{workers};

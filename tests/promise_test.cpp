@@ -153,6 +153,24 @@ TEST_CASE("Promise: the result is made of any arguments that make one", "[promis
   CHECK(&base.get_future().result() == &derived);
 }
 
+TEST_CASE("Promise: numbers become numbers of another type, and no compiler warns", "[promise][F4]") {
+  const Promise<std::size_t> size;
+  size.set_result(1);
+  CHECK(size.get_future().result() == 1);
+  const Promise<float> real;
+  real.set_result(1.5);
+  CHECK(real.get_future().result() == 1.5F);
+  const Promise<unsigned char> byte;
+  CHECK(byte.try_set_result(7L));
+  CHECK(byte.get_future().result() == 7);
+  const Promise<int> whole;
+  whole.set_result(std::size_t{8});
+  CHECK(whole.get_future().result() == 8);
+  const Promise<bool> flag;
+  flag.set_result(1);
+  CHECK(flag.get_future().result());
+}
+
 TEST_CASE("Promise: is as it was when the constructor of the result throws", "[promise][F4][G4]") {
   for (const bool running : {false, true}) {
     const Promise<conc_test::LockedItem> promise;

@@ -5,6 +5,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <conc/event.hpp>
+#include <conc/executor.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
 #include <cstddef>
@@ -215,6 +216,60 @@ TEST_CASE("TaskGroup: any thread may add to a group that is not done", "[task_gr
     });
     group.wait();
     CHECK(ran == 30);
+  }
+}
+
+TEST_CASE("TaskGroup: what a thread that is no worker adds to the group of a worker runs although that one waits",
+          "[task_group]") {
+  for (const int workers : {1, 2}) {
+    conc::ThreadPoolExecutor pool{workers};
+    std::atomic<int> ran{0};
+    const conc::Future<int> task = pool.submit([&] {
+      conc::TaskGroup group{pool};
+      conc_test::run_threads(2, [&](std::size_t) {
+        for (int i = 0; i < 3; ++i) group.run([&ran] { ++ran; });
+      });
+      group.run([&ran] { ++ran; });
+      group.wait();
+      return ran.load();
+    });
+    CHECK(task.wait(10s));
+    pool.shutdown({.cancel_futures = true});
+    CHECK(task.result() == 7);
+  }
+}
+
+TEST_CASE("TaskGroup: a member that a shutdown runs may call parallel_for, fork and wait", "[task_group][X5]") {
+  for (const int workers : {1, 2}) {
+    conc::ThreadPoolExecutor pool{workers};
+    const BusyWorkers others{pool, static_cast<std::size_t>(workers) - 1};
+    conc::Event queued;
+    conc::Event go;
+    std::atomic<std::size_t> sum{0};
+    const std::uint64_t me = this_thread();
+    std::atomic<int> here{0};
+    const conc::Future<void> task = pool.submit([&] {
+      conc::TaskGroup group{pool};
+      group.run([&] {
+        here += this_thread() == me ? 1 : 0;
+        conc::parallel_for(pool, 100, [&sum](std::size_t i) { sum += i; });
+      });
+      group.run([&] {
+        here += this_thread() == me ? 1 : 0;
+        conc::TaskGroup inner{pool};
+        inner.run([&sum] { sum += 50; });
+        inner.wait();
+      });
+      queued.set();
+      go.wait();
+      group.wait();
+    });
+    queued.wait();
+    pool.shutdown({.wait = false, .cancel_futures = true});
+    CHECK(here == 2);
+    CHECK(sum == 5000);
+    go.set();
+    task.result();
   }
 }
 

@@ -117,6 +117,67 @@ TEST_CASE("ThreadPoolExecutor: with WhenFull::run_by_caller the caller runs what
   CHECK(queued.result() != me);
 }
 
+TEST_CASE("ThreadPoolExecutor: a task that the caller of submit runs may destroy the pool", "[thread_pool][X17][FM9]") {
+  const std::size_t before = conc::active_count();
+  for (const bool detached : {false, true}) {
+    auto pool = std::make_unique<conc::ThreadPoolExecutor>(
+        conc::ThreadPoolOptions{.max_workers = 1, .max_queued = 1, .when_full = WhenFull::run_by_caller});
+    conc::Event running;
+    conc::Event go;
+    pool->detach([&] {
+      running.set();
+      go.wait();
+    });
+    running.wait();
+    const conc::Future<int> queued = pool->submit([] { return 1; });
+    const auto destroy = [&] {
+      go.set();
+      pool.reset();
+    };
+    if (detached) {
+      pool->detach(destroy);
+    } else {
+      pool->submit(destroy).result();
+    }
+    CHECK(pool == nullptr);
+    CHECK(queued.result(0s) == 1);
+  }
+  CHECK(conc::active_count() == before);
+}
+
+TEST_CASE("ThreadPoolExecutor: a bound of more than 2^30 is a UsageError that names it", "[thread_pool][X17][G5]") {
+  constexpr std::size_t most = std::size_t{1} << 30U;
+  for (const std::size_t wrong : {most + 1, std::size_t{1'500'000'000}, SIZE_MAX}) {
+    CHECK(message_of<conc::UsageError>([wrong] {
+            conc::ThreadPoolExecutor{{.max_workers = 1, .max_queued = wrong}};
+          }) == "ThreadPoolExecutor: max_queued is " + std::to_string(wrong) + ", and must be at most 1073741824");
+  }
+  conc::ThreadPoolExecutor pool{{.max_workers = 1, .max_queued = most}};
+  CHECK(pool.submit([] { return 1; }).result() == 1);
+  pool.shutdown();
+  pool.shutdown({.wait = true, .cancel_futures = true});
+}
+
+TEST_CASE("ThreadPoolExecutor: the first two who submit to a bounded pool get a worker each",
+          "[thread_pool][X17][X2]") {
+  // The one who starts the first worker is at it for a while, since the name takes its time to be copied. The other one
+  // takes the only place meanwhile, so that the first waits until a worker has that task: which waits for his.
+  for (int round = 0; round < conc_test::scaled(50); ++round) {
+    conc::ThreadPoolExecutor pool{
+        {.max_workers = 2, .thread_name_prefix = std::string(1'000'000, 'x'), .max_queued = 1}};
+    conc::Event events[2];
+    std::atomic<int> alone{0};
+    conc_test::run_threads(2, [&](std::size_t mine) {
+      pool.submit([&, mine] {
+            events[mine].set();
+            if (!events[1 - mine].wait(10s)) ++alone;
+          })
+          .wait();
+    });
+    REQUIRE(alone == 0);
+  }
+}
+
 TEST_CASE("ThreadPoolExecutor: what a full pool's caller runs does not count as work of its own pool",
           "[thread_pool][X17][X2]") {
   conc::ThreadPoolExecutor pool{4};
@@ -223,6 +284,83 @@ TEST_CASE("ThreadPoolExecutor: a task that is claimed is counted once", "[thread
   CHECK(pool.wait_idle());
   CHECK(pool.stats().done == 200);
   CHECK(pool.stats().cancelled == 0);
+}
+
+TEST_CASE("ThreadPoolExecutor: stats count every task that was accepted once, whoever ran it or did not",
+          "[thread_pool][X17]") {
+  const auto counted = [](const conc::ThreadPoolExecutor& pool) {
+    const conc::PoolStats stats = pool.stats();
+    return std::vector<std::uint64_t>{stats.done, stats.failed, stats.cancelled};
+  };
+  using Counts = std::vector<std::uint64_t>;
+  const auto nothing = [] {};
+  const auto fails = [] { throw std::runtime_error{"boom"}; };
+  {  // run by the caller, who may be a worker of another pool
+    conc::ThreadPoolExecutor other{1};
+    conc::ThreadPoolExecutor pool{{.max_workers = 1, .max_queued = 1, .when_full = WhenFull::run_by_caller}};
+    {
+      const BusyWorkers busy{pool};
+      const conc::Future<void> queued = pool.submit(nothing);
+      pool.submit(nothing);
+      pool.detach(nothing);
+      CHECK(outcome([&] { pool.submit(fails).result(); }) == "boom");
+      pool.submit_many([](int) {}, std::vector<int>{1, 2});
+      other.submit([&] { pool.submit(nothing).wait(); }).result();
+      other.submit([&] { pool.detach(nothing); }).result();
+      CHECK(counted(pool) == Counts{6, 1, 0});
+    }
+    CHECK(pool.wait_idle());
+    CHECK(counted(pool) == Counts{8, 1, 0});
+    CHECK(other.wait_idle());
+    CHECK(counted(other) == Counts{2, 0, 0});
+  }
+  {  // claimed, and cancelled before that
+    conc::ThreadPoolExecutor pool{1};
+    pool.submit([&] {
+          pool.submit(nothing).wait();
+          (void)outcome([&] { pool.submit(fails).result(); });
+          const conc::Future<void> cancelled = pool.submit(nothing);
+          cancelled.cancel();
+          cancelled.wait();
+        })
+        .wait();
+    CHECK(pool.wait_idle());
+    CHECK(counted(pool) == Counts{2, 1, 1});
+  }
+  {  // swept: from outside, submitted by a task, cancelled before, claimed and not yet met, and members of a group
+    conc::ThreadPoolExecutor pool{1};
+    conc::Event submitted;
+    conc::Event go;
+    pool.detach([&] {
+      const conc::Future<void> claimed = pool.submit(nothing);
+      pool.detach(nothing);
+      claimed.wait();
+      submitted.set();
+      go.wait();
+    });
+    submitted.wait();
+    pool.detach(nothing);
+    pool.submit(nothing);
+    CHECK(pool.submit(nothing).cancel());
+    pool.shutdown({.wait = false, .cancel_futures = true});
+    CHECK(counted(pool) == Counts{1, 0, 4});
+    go.set();
+    pool.shutdown();
+    CHECK(counted(pool) == Counts{2, 0, 4});
+  }
+  {  // failed, because no worker can be initialized
+    conc::Event go;
+    conc::ThreadPoolExecutor pool{{.max_workers = 1, .initializer = [&] {
+                                     go.wait();
+                                     fails();
+                                   }}};
+    for (int i = 0; i < 3; ++i) pool.submit(nothing);
+    pool.detach(nothing);
+    CHECK(pool.submit(nothing).cancel());
+    go.set();
+    pool.shutdown();
+    CHECK(counted(pool) == Counts{0, 4, 1});
+  }
 }
 
 TEST_CASE("ThreadPoolExecutor: wait_idle waits until all is done", "[thread_pool][X17]") {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <conc/event.hpp>
 #include <conc/lock.hpp>
+#include <conc/semaphore.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
 #include <conc/wait.hpp>
@@ -120,6 +121,98 @@ TEST_CASE("ThreadPoolExecutor: beyond 1,000 tasks on a stack a fresh thread goes
   CHECK(seen.numbers == std::set<std::optional<std::size_t>>{0});
   CHECK(seen.workers == 1);
   CHECK(pool.submit([] { return this_thread(); }).result() == *seen.threads.begin());
+}
+
+TEST_CASE("ThreadPoolExecutor: a stack holds 1,000 tasks that wait for each other, and not one more",
+          "[thread_pool][X16]") {
+  if (conc_test::sanitizer() != conc_test::Sanitizer::none) SKIP("the frames of a sanitizer fill a stack earlier");
+  conc::ThreadPoolExecutor pool{1};
+  struct Deeper {
+    conc::ThreadPoolExecutor* pool;
+    std::vector<std::uint64_t>* threads;
+    void operator()(int left) const {
+      threads->push_back(this_thread());
+      if (left > 1) pool->submit(*this, left - 1).wait();
+    }
+  };
+  std::vector<std::uint64_t> threads;  // of one task after the other
+  pool.submit(Deeper{&pool, &threads}, 2500).result();
+  REQUIRE(threads.size() == 2500);
+  std::vector<std::size_t> changes;
+  for (std::size_t i = 1; i < threads.size(); ++i) {
+    if (threads[i] != threads[i - 1]) changes.push_back(i);
+  }
+  CHECK(changes == std::vector<std::size_t>{1000, 2000});
+}
+
+TEST_CASE("ThreadPoolExecutor: where the stacks are small claims go to fresh threads earlier", "[thread_pool][X16]") {
+  const std::size_t stack_size = std::size_t{conc_test::sanitizer() == conc_test::Sanitizer::none ? 64U : 512U} << 10U;
+  const int depth = conc_test::scaled(3000);
+  for (const int workers : {1, 2}) {
+    conc::ThreadPoolExecutor pool{{.max_workers = workers, .stack_size = stack_size}};
+    CHECK(pool.submit(&depth_below, std::ref(pool), depth).result() == depth);
+    CHECK(pool.stats().workers <= static_cast<std::size_t>(workers));
+  }
+}
+
+TEST_CASE("ThreadPoolExecutor: where the frames are big claims go to fresh threads earlier", "[thread_pool][X16]") {
+  struct Big {
+    conc::ThreadPoolExecutor* pool;
+    std::set<std::uint64_t>* threads;  // one task after the other
+    int operator()(int left) const {
+      volatile char frame[std::size_t{32} << 10U];
+      for (std::size_t i = 0; i < sizeof frame; i += 1024) frame[i] = 1;
+      threads->insert(this_thread());
+      return (left == 0 ? 0 : pool->submit(*this, left - 1).result()) + frame[0];
+    }
+  };
+  conc::ThreadPoolExecutor pool{1};
+  std::set<std::uint64_t> threads;
+  CHECK(pool.submit(Big{&pool, &threads}, 900).result() == 901);
+  CHECK(threads.size() > 1);
+}
+
+TEST_CASE("ThreadPoolExecutor: a task that is claimed on a fresh thread finds that thread initialized",
+          "[thread_pool][X8][X16]") {
+  static thread_local int initialized = 0;
+  std::atomic<int> calls{0};
+  struct Deeper {
+    conc::ThreadPoolExecutor* pool;
+    std::atomic<int>* wrong;
+    std::set<std::uint64_t>* threads;  // one task after the other
+    void operator()(int left) const {
+      threads->insert(this_thread());
+      if (initialized != 1) ++*wrong;
+      if (left > 0) pool->submit(*this, left - 1).result();
+    }
+  };
+  std::atomic<int> wrong{0};
+  std::set<std::uint64_t> threads;
+  {
+    conc::ThreadPoolExecutor pool{{.max_workers = 1, .initializer = [&calls] {
+                                     ++initialized;
+                                     ++calls;
+                                   }}};
+    pool.submit(Deeper{&pool, &wrong, &threads}, 1500).result();
+    CHECK(threads.size() >= 2);
+    CHECK(static_cast<std::size_t>(calls) == threads.size());
+    CHECK(wrong == 0);
+  }
+  // Where it cannot be initialized, the tasks go on on the stack where they are.
+  calls = 0;
+  threads.clear();
+  conc::ThreadPoolExecutor pool{{.max_workers = 1,
+                                 .initializer =
+                                     [&calls] {
+                                       if (++calls > 1) throw std::runtime_error{"no more than one"};
+                                       ++initialized;
+                                     },
+                                 .stack_size = std::size_t{64} << 20U}};
+  pool.submit(Deeper{&pool, &wrong, &threads}, 1100).result();
+  CHECK(threads.size() == 1);
+  CHECK(calls > 1);
+  CHECK(wrong == 0);
+  CHECK(pool.submit([] { return 1; }).result() == 1);
 }
 
 TEST_CASE("ThreadPoolExecutor: an exception comes back through tasks that wait for each other", "[thread_pool][X16]") {
@@ -315,6 +408,26 @@ TEST_CASE("ThreadPoolExecutor: a circle of waiting tasks is a DeadlockError that
         if (workers == n) CHECK(names == n + 1);
       }
     }
+  }
+}
+
+TEST_CASE("ThreadPoolExecutor: a circle of tasks of two pools is a DeadlockError in one of them",
+          "[thread_pool][X16]") {
+  for (int round = 0; round < conc_test::scaled(50); ++round) {
+    conc::ThreadPoolExecutor pools[] = {conc::ThreadPoolExecutor{1}, conc::ThreadPoolExecutor{1}};
+    conc::Semaphore running{0};
+    conc::Event go;
+    std::vector<conc::Future<int>> futures;
+    for (std::size_t i = 0; i < 2; ++i) {
+      futures.push_back(pools[i].submit([&, other = 1 - i] {
+        running.release();
+        go.wait();
+        return message_of<conc::DeadlockError>([&] { futures[other].result(); }).empty() ? 0 : 1;
+      }));
+    }
+    for (int i = 0; i < 2; ++i) running.acquire();
+    go.set();
+    REQUIRE(futures[0].result() + futures[1].result() == 1);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <conc/thread_pool.hpp>
 #include <conc/wait.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -180,6 +181,42 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures destroys the callables of what is 
   CHECK(pool.stats().queued == 0);
 }
 
+TEST_CASE("ThreadPoolExecutor: cancel_futures comes to an end although a task submits until it is refused",
+          "[thread_pool][X4][X5][X13]") {
+  // Whoever cancels a task waits until another one has been submitted: there would always be one more.
+  struct Progress {
+    std::atomic<std::uint64_t> worker{0};
+    std::atomic<int> submitted{0};
+    std::atomic<bool> ended{false};
+  } progress;
+  struct WaitsForTheNext {
+    Progress* progress;
+    explicit WaitsForTheNext(Progress& of) : progress{&of} {}
+    WaitsForTheNext(WaitsForTheNext&& other) noexcept : progress{std::exchange(other.progress, nullptr)} {}
+    ~WaitsForTheNext() {
+      if (progress == nullptr || conc::current_thread().ident() == progress->worker) return;
+      const int before = progress->submitted;
+      eventually([this, before] { return progress->submitted > before || progress->ended; });
+    }
+    void operator()() const {}
+  };
+  constexpr int enough = 20'000;
+  conc::ThreadPoolExecutor pool{1};
+  const conc::Future<std::string> submitter = pool.submit([&] {
+    progress.worker = conc::current_thread().ident();
+    std::string how = outcome([&] {
+      for (; progress.submitted < enough; ++progress.submitted) pool.detach(WaitsForTheNext{progress});
+    });
+    progress.ended = true;
+    return how;
+  });
+  CHECK(eventually([&progress] { return progress.submitted >= 10; }));
+  pool.shutdown({.wait = false, .cancel_futures = true});
+  CHECK(submitter.result() == "UsageError");
+  CHECK(progress.submitted < enough);
+  pool.shutdown();
+}
+
 TEST_CASE("ThreadPoolExecutor: cancel_futures reaches what tasks have submitted", "[thread_pool][X5]") {
   conc::ThreadPoolExecutor pool{1};
   conc::Event submitted;
@@ -270,6 +307,199 @@ TEST_CASE("ThreadPoolExecutor: a callback may destroy the pool that calls it", "
     queued.result();
   }
   CHECK(eventually([before] { return conc::active_count() == before; }));
+}
+
+TEST_CASE("ThreadPoolExecutor: a callback that shutdown calls may destroy the pool", "[thread_pool][X11][FM9]") {
+  const std::size_t before = conc::active_count();
+  for (const bool wait : {false, true}) {
+    auto pool = std::make_unique<conc::ThreadPoolExecutor>(1);
+    conc::Event running;
+    conc::Event go;
+    const conc::Future<void> first = pool->submit([&] {
+      running.set();
+      go.wait();
+    });
+    running.wait();
+    const conc::Future<void> queued = pool->submit([] {});
+    const conc::Future<void> last = pool->submit([] {});
+    queued.add_done_callback([&](const conc::Future<void>&) {
+      go.set();
+      pool.reset();
+    });
+    pool->shutdown({.wait = wait, .cancel_futures = true});
+    CHECK(pool == nullptr);
+    CHECK(queued.cancelled());
+    CHECK(last.cancelled());
+    first.result();
+  }
+  CHECK(eventually([before] { return conc::active_count() == before; }));
+}
+
+namespace {
+
+struct Holder {
+  std::shared_ptr<conc::ThreadPoolExecutor> pool;
+  conc::Event* dropped = nullptr;
+  ~Holder() {
+    pool.reset();
+    if (dropped != nullptr) dropped->set();
+  }
+};
+thread_local Holder holder;
+
+}  // namespace
+
+TEST_CASE("ThreadPoolExecutor: the last handle of a pool may be dropped by a thread_local of its worker",
+          "[thread_pool][X11][FR9]") {
+  const std::size_t before = conc::active_count();
+  for (int round = 0; round < conc_test::scaled(50); ++round) {
+    auto pool = std::make_shared<conc::ThreadPoolExecutor>(2);
+    conc::Event dropped;
+    pool->submit([pool, &dropped] {
+          holder.pool = pool;
+          holder.dropped = &dropped;
+        })
+        .result();
+    pool->submit([] {}).result();
+    pool->shutdown({.wait = false});
+    pool.reset();
+    dropped.wait();
+  }
+  CHECK(eventually([before] { return conc::active_count() == before; }));
+}
+
+namespace {
+
+struct ShutsDown {
+  conc::ThreadPoolExecutor* pool = nullptr;
+  std::string* how = nullptr;
+  ~ShutsDown() {
+    if (pool == nullptr) return;
+    *how = outcome([this] { pool->shutdown({.wait = false}); });
+    *how += ", " + outcome([this] { pool->shutdown(); });  // not by one of its workers any more
+  }
+};
+thread_local ShutsDown at_the_end;
+
+}  // namespace
+
+TEST_CASE("ThreadPoolExecutor: a thread_local of a worker may shut the pool down", "[thread_pool][X4][FR7][FR9]") {
+  std::string how;
+  {
+    conc::ThreadPoolExecutor pool{1};
+    pool.submit([&] {
+          at_the_end.pool = &pool;
+          at_the_end.how = &how;
+        })
+        .result();
+    pool.shutdown();
+    CHECK(how == "returned, returned");
+  }
+}
+
+TEST_CASE("ThreadPoolExecutor: the destructor of a task's callable cannot wait for the end of the pool either",
+          "[thread_pool][X7][FR7]") {
+  struct Ends {
+    conc::ThreadPoolExecutor* pool;
+    std::string* how;
+    Ends(conc::ThreadPoolExecutor& of, std::string& text) : pool{&of}, how{&text} {}
+    Ends(Ends&& other) noexcept : pool{std::exchange(other.pool, nullptr)}, how{other.how} {}
+    ~Ends() {
+      if (pool == nullptr) return;
+      *how = outcome([this] { pool->shutdown(); }) + ", ";
+      *how += outcome([this] { pool->submit([] {}).result(); }) + ", ";  // nothing has changed
+      *how += outcome([this] { pool->shutdown({.wait = false}); }) + ", ";
+      *how += outcome([this] { pool->submit([] {}); });
+    }
+    void operator()() const {}
+  };
+  for (const bool detached : {false, true}) {
+    std::string how;
+    {
+      conc::ThreadPoolExecutor pool{1};
+      if (detached) {
+        pool.detach(Ends{pool, how});
+      } else {
+        pool.submit(Ends{pool, how}).result();
+      }
+      CHECK(pool.wait_idle());
+    }
+    CHECK(how == "UsageError, returned, returned, UsageError");
+  }
+}
+
+namespace {
+
+/// A callable that uses the pool when it is destroyed: no lock of the pool may be held then.
+struct UsesPool {
+  conc::ThreadPoolExecutor* pool;
+  std::atomic<int>* used;
+  std::string expected;
+  UsesPool(conc::ThreadPoolExecutor& of, std::atomic<int>& count, std::string how)
+      : pool{&of}, used{&count}, expected{std::move(how)} {}
+  UsesPool(UsesPool&& other) noexcept
+      : pool{std::exchange(other.pool, nullptr)}, used{other.used}, expected{std::move(other.expected)} {}
+  ~UsesPool() {
+    if (pool == nullptr) return;
+    (void)pool->stats();
+    (void)pool->worker_index();
+    const std::string how = outcome([this] { pool->detach([] {}); });
+    if (how.starts_with(expected)) ++*used;
+  }
+  void operator()() const {}
+};
+
+}  // namespace
+
+TEST_CASE("ThreadPoolExecutor: callables that are destroyed unrun may use the pool in their destructors",
+          "[thread_pool][G3][X5][X8][X17]") {
+  std::atomic<int> used{0};
+  {  // cancelled by a shutdown: from outside, dealt, and submitted by a task
+    conc::ThreadPoolExecutor pool{1};
+    conc::Event submitted;
+    conc::Event go;
+    pool.detach([&] {
+      pool.detach(UsesPool{pool, used, "UsageError"});
+      pool.submit(UsesPool{pool, used, "UsageError"});
+      submitted.set();
+      go.wait();
+    });
+    submitted.wait();
+    for (int i = 0; i < 3; ++i) pool.detach(UsesPool{pool, used, "UsageError"});
+    const conc::Future<void> queued = pool.submit(UsesPool{pool, used, "UsageError"});
+    pool.shutdown({.wait = false, .cancel_futures = true});
+    CHECK(used == 6);
+    // Refused, too.
+    CHECK(outcome([&] { pool.detach(UsesPool{pool, used, "UsageError"}); }) == "UsageError");
+    CHECK(outcome([&] { pool.submit(UsesPool{pool, used, "UsageError"}); }) == "UsageError");
+    CHECK(used == 8);
+    go.set();
+  }
+  used = 0;
+  {  // swept because an initializer has failed
+    conc::Event go;
+    conc::ThreadPoolExecutor pool{{.max_workers = 1, .initializer = [&go] {
+                                     go.wait();
+                                     throw std::runtime_error{"no database"};
+                                   }}};
+    const std::string broken = "ThreadPoolExecutor: the initializer of a worker failed";
+    pool.detach(UsesPool{pool, used, broken});
+    const conc::Future<void> queued = pool.submit(UsesPool{pool, used, broken});
+    go.set();
+    CHECK(outcome([&] { queued.result(); }).starts_with(broken));
+    CHECK(outcome([&] { pool.submit(UsesPool{pool, used, broken}); }).starts_with(broken));
+    pool.shutdown();
+    CHECK(used == 3);
+  }
+  used = 0;
+  {  // no room for them
+    conc::ThreadPoolExecutor pool{{.max_workers = 1, .max_queued = 1, .when_full = conc::WhenFull::raise}};
+    const BusyWorkers busy{pool};
+    pool.detach([] {});
+    CHECK(outcome([&] { pool.detach(UsesPool{pool, used, "QueueFull"}); }) == "QueueFull");
+    CHECK(outcome([&] { pool.submit(UsesPool{pool, used, "QueueFull"}); }) == "QueueFull");
+    CHECK(used == 2);
+  }
 }
 
 TEST_CASE("ThreadPoolExecutor: futures outlive their pool", "[thread_pool][FR11]") {

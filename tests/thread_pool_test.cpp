@@ -392,14 +392,25 @@ TEST_CASE("ThreadPoolExecutor: what a detached task throws goes to the excepthoo
   CHECK(argument.use_count() == 1);
 }
 
-TEST_CASE("ThreadPoolExecutor: idle workers cost no processor time", "[thread_pool]") {
+TEST_CASE("ThreadPoolExecutor: idle workers cost no processor time and do not wake up", "[thread_pool]") {
   constexpr auto limit = conc_test::sanitizer() == conc_test::Sanitizer::none ? 100ms : 500ms;
-  conc::ThreadPoolExecutor pool{8};
+  std::atomic<pid_t> workers[8] = {};
+  std::atomic<std::size_t> known{0};
+  conc::ThreadPoolExecutor pool{{.max_workers = 8, .initializer = [&] { workers[known++] = ::gettid(); }}};
   { const BusyWorkers busy{pool, 8}; }
   CHECK(pool.wait_idle());
   CHECK(pool.stats().workers == 8);
+  REQUIRE(known == 8);
+  const auto naps = [&workers] {
+    std::vector<long> all;
+    for (const auto& worker : workers) all.push_back(conc_test::naps(worker));
+    return all;
+  };
+  for (const auto& worker : workers) CHECK(conc_test::eventually([&worker] { return conc_test::sleeps(worker); }));
+  const std::vector<long> naps_before = naps();
   const auto before = processor_time();
   conc::Event nothing_happens;
   CHECK_FALSE(nothing_happens.wait(2s));
   CHECK(processor_time() - before < limit);
+  CHECK(naps() == naps_before);
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
+#include <unistd.h>
 #include <conc/event.hpp>
 #include <conc/thread_pool.hpp>
 #include <conc/wait.hpp>
 
 #include <array>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstddef>
@@ -87,6 +89,27 @@ struct Generated {
 
   std::vector<Future<int>> all;
 };
+
+/// The calls that wait for any one of several.
+enum class Any { as_completed, first_completed, first_exception };
+
+/// Waits so for `futures`, and says how that ended.
+std::string ending_of(Any call, const std::vector<Future<void>>& futures, conc::Deadline deadline = conc::never) {
+  return ending([&] {
+    switch (call) {
+      case Any::as_completed:
+        for ([[maybe_unused]] const Future<void>& future : as_completed(futures, deadline)) {
+        }
+        break;
+      case Any::first_completed:
+        wait(futures, {.timeout = deadline, .return_when = ReturnWhen::first_completed});
+        break;
+      case Any::first_exception:
+        wait(futures, {.timeout = deadline, .return_when = ReturnWhen::first_exception});
+        break;
+    }
+  });
+}
 
 /// The numbers of the futures that as_completed() gives until it throws, and what it throws.
 std::string completed(const Several& several, const std::vector<Future<int>>& futures,
@@ -271,6 +294,13 @@ TEST_CASE("wait: takes any range of handles", "[wait][W1][AC5]") {
   all_ways(deque);
   all_ways(Generated{{array[0], array[1]}});
   CHECK(wait(std::vector<Future<void>>(3, conc::make_ready_future())).done.size() == 1);
+  CHECK(wait({array[0], array[1], array[0]}).done.size() == 2);
+  CHECK(wait({array[0]}, 0s).done.size() == 1);
+  CHECK(wait({array[0], array[1]}, {.return_when = ReturnWhen::first_completed}).done.size() == 2);
+  int listed = 0;
+  for (const Future<int>& future : as_completed({array[0], array[1]})) listed += future.result();
+  for (const Future<int>& future : as_completed({array[0], array[1], array[0]}, 0s)) listed += future.result();
+  CHECK(listed == 6);
   int object = 0;
   const Promise<int&> reference;
   reference.set_result(object);
@@ -449,4 +479,83 @@ TEST_CASE("wait: a task that waits for futures of its pool runs those that nobod
     return sum;
   };
   for (const int how : {0, 1, 2}) CHECK(pool.submit(waits, how).result() == 10);
+}
+
+TEST_CASE("wait: a task that waits for any of several, all of which wait for it, gets DeadlockError",
+          "[wait][AC1][W3][X16][FM11]") {
+  for (const Any call : {Any::as_completed, Any::first_completed, Any::first_exception}) {
+    conc::Event known;
+    std::vector<Future<void>> self;
+    std::string how;
+    std::string with_deadline;
+    self.push_back(conc::spawn([&] {
+      known.wait();
+      how = ending_of(call, self);
+      with_deadline = ending_of(call, self, 1ms);
+    }));
+    known.set();
+    self[0].result();
+    CHECK(how == "DeadlockError");
+    CHECK(with_deadline == (call == Any::as_completed ? "TimeoutError" : "returned"));
+  }
+  const Promise<Future<void>> promise;
+  const Future<void> itself = conc::spawn([promised = promise.get_future()] {
+    for ([[maybe_unused]] const Future<void>& future : as_completed({promised.result()})) {
+    }
+  });
+  promise.set_result(itself);
+  CHECK(message_of<conc::DeadlockError>([&] {
+          itself.result();
+        }).starts_with("as_completed: the wait would never end: "));
+}
+
+TEST_CASE("wait: of tasks that wait for each other through any of several, one gets DeadlockError",
+          "[wait][AC1][W3][X16][FM11]") {
+  for (const Any call : {Any::as_completed, Any::first_completed, Any::first_exception}) {
+    for (const bool both : {true, false}) {
+      for (const bool of_a_pool : {false, true}) {
+        conc::ThreadPoolExecutor pool{2};
+        conc::Event known;
+        std::vector<Future<void>> one;
+        std::vector<Future<void>> other;
+        std::array<std::string, 2> how;
+        const auto start = [&](auto task) { return of_a_pool ? pool.submit(task) : conc::spawn(task); };
+        one.push_back(start([&] {
+          known.wait();
+          how[0] = ending_of(call, other);
+        }));
+        other.push_back(start([&] {
+          known.wait();
+          how[1] = both ? ending_of(call, one) : ending([&] { one[0].result(); });
+        }));
+        known.set();
+        one[0].result();
+        other[0].result();
+        CHECK((how[0] == "DeadlockError") != (how[1] == "DeadlockError"));
+        CHECK((how[0] == "returned") != (how[1] == "returned"));
+      }
+    }
+  }
+}
+
+TEST_CASE("wait: it is no deadlock where one of several can still become done", "[wait][AC1][W3][X16]") {
+  for (const Any call : {Any::as_completed, Any::first_completed, Any::first_exception}) {
+    const Promise<void> promise;
+    conc::Event known;
+    std::atomic<pid_t> waiter{0};
+    std::vector<Future<void>> futures;
+    std::string how;
+    futures.push_back(conc::spawn([&] {
+      known.wait();
+      waiter = ::gettid();
+      how = ending_of(call, futures);
+    }));
+    futures.push_back(promise.get_future());
+    known.set();
+    CHECK(conc_test::eventually([&] { return conc_test::sleeps(waiter); }));
+    promise.set_exception(boom());
+    futures[0].result();
+    CHECK(how == (call == Any::as_completed ? "DeadlockError" : "returned"));  // only the task itself is left then
+    CHECK(futures[1].exception() != nullptr);
+  }
 }

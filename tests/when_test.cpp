@@ -52,6 +52,19 @@ TEST_CASE("when_all: of nothing, or of what is done, is done at once", "[wait][F
   CHECK(when_all(std::vector{conc::make_ready_future(1), cancelled_future<int>()}).done());
 }
 
+TEST_CASE("when_all: gives the futures to each of its handles, those of void too", "[wait][F13][F17]") {
+  const std::vector<Future<void>> futures{conc::make_ready_future(), cancelled_future<void>()};
+  Future<std::vector<Future<void>>> all = when_all(futures);
+  const Future<std::vector<Future<void>>> other = all;
+  CHECK(std::move(all).result() == futures);
+  CHECK(other.result() == futures);
+  Future<std::tuple<Future<void>, Future<std::unique_ptr<int>>>> pair =
+      when_all(futures[0], conc::make_ready_future(std::make_unique<int>(1)));
+  const auto same = pair;
+  CHECK(std::get<0>(std::move(pair).result()) == futures[0]);
+  CHECK(*std::get<1>(same.result()).result() == 1);
+}
+
 TEST_CASE("when_all: of futures of several types gives a tuple", "[wait][F17]") {
   const Promise<int> number;
   const Promise<void> nothing;

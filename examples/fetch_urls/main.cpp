@@ -194,7 +194,8 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.workers, "Threads of the pool, but no more than URLs")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1'000}))
       ->capture_default_str();
-  app.add_flag("--list", options.list, "Print a line for each page, in the order in which the pages arrived");
+  app.add_flag("--list", options.list,
+               "Print a line for each page: as it arrives, or with --mode map in the order of the URLs");
   fetch_urls::add_duration(app, "--timeout", options.fetch.limits.timeout, 1, "How long one attempt may take");
   app.add_option("--retry", options.fetch.retries, "How often to try again after a failure that may pass")
       ->check(CLI::Range(0, 1000))

@@ -336,6 +336,45 @@ void map() {
   say("letters, counted two words at a time: " + std::to_string(letters));
 }
 
+/// A task that waits for tasks of its own pool.
+struct Fibonacci {
+  conc::ThreadPoolExecutor& pool;
+
+  int operator()(int n) const {
+    if (n < 2) return n;
+    const conc::Future<int> one = pool.submit(*this, n - 1);
+    const conc::Future<int> two = pool.submit(*this, n - 2);
+    return one.result() + two.result();
+  }
+};
+
+/// A task that waits for another one.
+struct WaitsFor {
+  conc::Future<conc::Future<int>> other;
+
+  int operator()() const { return other.result().result(); }
+};
+
+void nested() {
+  conc::ThreadPoolExecutor pool{1};
+  const conc::Future<int> fibonacci = pool.submit(Fibonacci{pool}, 15);
+  SHOW(pool.max_workers());
+  SHOW(fibonacci.result());
+
+  // Each is told of the other once both are there.
+  const conc::Promise<conc::Future<int>> first_told;
+  const conc::Promise<conc::Future<int>> second_told;
+  const conc::Future<int> first = pool.submit(WaitsFor{first_told.get_future()});
+  const conc::Future<int> second = pool.submit(WaitsFor{second_told.get_future()});
+  first_told.set_result(second);
+  second_told.set_result(first);
+  try {
+    first.result();
+  } catch (const conc::DeadlockError& e) {
+    say(std::string("DeadlockError: ") + e.what());
+  }
+}
+
 struct Chapter {
   const char* name;
   const char* title;
@@ -351,6 +390,7 @@ constexpr Chapter kChapters[] = {
     {"wait", "for the first, for an exception, for all", wait},
     {"as_completed", "in the order in which they are done", as_completed},
     {"map", "a function over ranges", map},
+    {"nested", "tasks that wait for tasks, in a pool of one worker", nested},
 };
 
 std::string description() {

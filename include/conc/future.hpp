@@ -9,6 +9,7 @@
 #include <conc/error.hpp>
 #include <cstddef>
 #include <exception>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -62,7 +63,8 @@ class Future {
   [[nodiscard]] bool cancelled() const { return state("Future::cancelled").phase() == detail::FutureCore::cancelled; }
 
   /// Cancels a task that has not been started. Its callable and arguments are destroyed here, and callbacks called.
-  /// @return whether the future is cancelled: false if its task was started.
+  /// @return whether the future is cancelled: false if its task was started. Where another thread is just cancelling it,
+  ///         true comes at once, while that one may still destroy the callable: wait() then lasts for that.
   // NOLINTNEXTLINE(modernize-use-nodiscard): done for what it does
   bool cancel() const { return state("Future::cancel").cancel(); }
 
@@ -80,46 +82,53 @@ class Future {
   ///         result was moved out through another handle; DeadlockError if the wait, without a deadline, would never end
   ///         because the tasks that run wait for each other.
   std::add_lvalue_reference_t<const T> result(Deadline deadline = never) const& requires(!std::is_reference_v<T>) {
-    detail::FutureState<T>& state = finished(deadline);
+    Future kept;
+    detail::FutureState<T>& state = finished(deadline, kept);
     if constexpr (!std::is_void_v<T>) {
       check_not_taken(state);
       return state.stored();
     }
   }
-  T result(Deadline deadline = never) const& requires std::is_reference_v<T> { return *finished(deadline).stored(); }
+  T result(Deadline deadline = never) const& requires std::is_reference_v<T> {
+    Future kept;
+    return *finished(deadline, kept).stored();
+  }
 
   /// Waits for the result and empties this handle.
   /// @return the result, moved if no other handle exists or if it can only be moved (then it is gone for the other
-  ///         handles), else copied.
+  ///         handles: nobody may be looking at it, callbacks and then() included), else copied. For a type that says that
+  ///         it can be copied, but cannot, see only_moved.
   /// @throws as above; then this handle stays as it was.
   T result(Deadline deadline = never) && {
-    detail::FutureState<T>& core = finished(deadline);
-    if constexpr (std::is_void_v<T>) {
-      *this = Future{};
-    } else if constexpr (std::is_reference_v<T>) {
-      const Empties<true> emptied{*this};
-      return *core.stored();
-    } else {
-      check_not_taken(core);
-      if constexpr (detail::copyable<T>()) {
-        if (std::is_trivially_copy_constructible_v<T> || !core.has_one_handle()) {
-          const Empties<std::is_nothrow_copy_constructible_v<T>> emptied{*this};
-          return std::as_const(core.stored());
-        }
-      }
-      if (!core.take()) {
-        throw_taken();
-      }
-      const Empties<std::is_nothrow_move_constructible_v<T>> emptied{*this};
-      return core.moved_out();
+    Future mine{std::move(*this)};  // a callback may drop this handle while the task is claimed
+    try {
+      return mine.taken(deadline);
+    } catch (...) {
+      *this = std::move(mine);
+      throw;
     }
   }
+
+  /// As result(), but does not wait: @return nothing if the future is not done. (Of a reference a pointer, null if it is
+  /// not done; of void, whether it is.)
+  [[nodiscard]] std::optional<T> try_result() const& requires(std::is_object_v<T>&& detail::copyable<T>()) {
+    return is_ready() ? std::optional<T>{result()} : std::nullopt;
+  }
+  /// Where it gives a result, this handle is empty then.
+  [[nodiscard]] std::optional<T> try_result() && requires std::is_object_v<T> {
+    return is_ready() ? std::optional<T>{std::move(*this).result()} : std::nullopt;
+  }
+  [[nodiscard]] std::remove_reference_t<T>* try_result() const& requires std::is_reference_v<T> {
+    return is_ready() ? __builtin_addressof(result()) : nullptr;
+  }
+  [[nodiscard]] bool try_result() const& requires std::is_void_v<T> { return is_ready() && (result(), true); }
 
   /// Waits until it is done.
   /// @return its exception; null if it succeeded.
   /// @throws CancelledError; TimeoutError once `deadline` has passed; DeadlockError as result().
   [[nodiscard]] std::exception_ptr exception(Deadline deadline = never) const {
-    detail::FutureState<T>& state = settled(deadline, "Future::exception");
+    Future kept;
+    detail::FutureState<T>& state = settled(deadline, "Future::exception", kept);
     return state.phase() == detail::FutureCore::failed ? state.retrieve() : nullptr;
   }
 
@@ -129,7 +138,8 @@ class Future {
   bool wait(Deadline deadline = never) const { return state("Future::wait").wait(deadline, "Future::wait"); }
 
   /// Calls fn(const Future<T>&) once, when the future is done: on the thread that makes it done, without a lock, in the
-  /// order of registration; here and now if it is done already. What `fn` throws goes to the hook of set_excepthook().
+  /// order of registration; here and now if it is done already. What `fn` throws goes to the hook of set_excepthook();
+  /// it must not end its thread.
   template <class F>
   void add_done_callback(F&& fn) const {
     static_assert(std::is_invocable_v<std::decay_t<F>&, const Future&>,
@@ -143,8 +153,10 @@ class Future {
   }
 
   /// A future of what fn returns, which is called when this one is done, on the thread that makes it done; here and now
-  /// if it is done already. fn gets the result, or this future if it can be called with a const Future<T>&. If it takes
-  /// the result, it is skipped where this future fails or is cancelled, and the new one does likewise.
+  /// if it is done already. fn gets the result; or this future, if it cannot be called with the result but with a
+  /// const Future<T>&. If it takes the result, it is skipped where this future fails or is cancelled, and the new one does
+  /// likewise. fn must not end its thread: pthread_exit() in it ends the program.
+  /// The new future is no task of an executor: a task that waits for it does not run what it depends on.
   /// Where one result makes a long chain of futures done, each link takes some stack: thousands are no trouble.
   /// @par Python   has nothing like it.
   template <class F>
@@ -152,7 +164,8 @@ class Future {
     return detail::chain(state("Future::then"), detail::RunHere{}, std::forward<F>(fn));
   }
 
-  /// The same, but fn is run by `executor`, which must still be there then.
+  /// The same, but fn is run by `executor`, which must still be there then. If it takes no tasks any more, or its queue is
+  /// full (WhenFull::raise), the new future is cancelled.
   template <class E, class F>
   auto then(E& executor, F&& fn) const {
     return detail::chain(state("Future::then"), detail::RunBy<E>{executor}, std::forward<F>(fn));
@@ -182,11 +195,15 @@ class Future {
     return *state_;
   }
 
-  /// The state once it is done and not cancelled.
-  detail::FutureState<T>& settled(Deadline deadline, const char* operation) const {
+  /// The state once it is done and not cancelled. Where it has to wait, `kept` keeps it alive: a worker may run the task
+  /// itself, and a callback drop this handle.
+  detail::FutureState<T>& settled(Deadline deadline, const char* operation, Future& kept) const {
     detail::FutureState<T>& core = state(operation);
-    if (!core.wait(deadline, operation)) {
-      throw TimeoutError{std::string{operation} + ": not done before the deadline"};
+    if (!core.done()) {
+      kept = *this;
+      if (!core.wait(deadline, operation)) {
+        throw TimeoutError{std::string{operation} + ": not done before the deadline"};
+      }
     }
     if (core.phase() == detail::FutureCore::cancelled) [[unlikely]] {
       throw CancelledError{std::string{operation} + ": the future was cancelled"};
@@ -195,25 +212,36 @@ class Future {
   }
 
   /// The state once it has succeeded.
-  detail::FutureState<T>& finished(Deadline deadline) const {
-    detail::FutureState<T>& core = settled(deadline, "Future::result");
+  detail::FutureState<T>& finished(Deadline deadline, Future& kept) const {
+    detail::FutureState<T>& core = settled(deadline, "Future::result", kept);
     if (core.phase() == detail::FutureCore::failed) [[unlikely]] {
       std::rethrow_exception(core.retrieve());
     }
     return core;
   }
 
-  /// Empties the handle at the end of its life, when the result has been made; not if that has thrown.
-  template <bool nothrow>
-  struct Empties {
-    Future& handle;
-    int exceptions = nothrow ? 0 : std::uncaught_exceptions();
-    ~Empties() {
-      if (nothrow || std::uncaught_exceptions() == exceptions) {
-        handle = Future{};
+  bool is_ready() const { return state("Future::try_result").done(); }
+
+  /// The result, moved or copied out.
+  T taken(Deadline deadline) const {
+    Future kept;
+    detail::FutureState<T>& core = finished(deadline, kept);
+    kept = {};  // so that this handle may be the only one
+    if constexpr (std::is_reference_v<T>) {
+      return *core.stored();
+    } else if constexpr (!std::is_void_v<T>) {
+      check_not_taken(core);
+      if constexpr (detail::copyable<T>()) {
+        if (std::is_trivially_copy_constructible_v<T> || !core.has_one_handle()) {
+          return std::as_const(core.stored());
+        }
       }
+      if (!core.take()) {
+        throw_taken();
+      }
+      return core.moved_out();
     }
-  };
+  }
 
   static void check_not_taken(const detail::FutureState<T>& core) {
     if (core.taken()) [[unlikely]] {

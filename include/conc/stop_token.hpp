@@ -7,6 +7,7 @@
 #pragma once
 
 #include <conc/deadline.hpp>
+#include <conc/detail/recycler.hpp>
 #include <conc/detail/ref.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
@@ -24,7 +25,7 @@ namespace detail {
 ///
 /// Only one call of request_stop() wins. Its thread, the requester, takes the callbacks off the list one by one, under
 /// the lock, and calls each without it. The requester does not touch a callback once it has called it: it may be gone.
-class StopState final : public RefCounted {
+class StopState final : public RefCounted, public Recycled {
  public:
   /// The part of a StopCallback that does not depend on the callable. `next` and `link` belong to whoever has the lock.
   struct Callback {
@@ -231,7 +232,7 @@ static_assert(sizeof(StopToken) == sizeof(void*));
 /// @par Memory ordering as StopToken. A request_stop() that returned false publishes nothing.
 /// @par Lifetime        may be destroyed by a callback that its own request_stop() calls, and by whoever saw that stop
 ///                      was requested, even while that request_stop() is still at the callbacks.
-/// @par Cost            construction allocates; request_stop(): a few atomic operations, and two for each callback.
+/// @par Cost            construction takes one block of recycled memory; request_stop(): a few atomic operations, and two for each callback.
 /// @par Python          none; see StopToken.
 class StopSource {
  public:

@@ -32,8 +32,9 @@ class TaskGroup {
   TaskGroup& operator=(const TaskGroup&) = delete;
   ~TaskGroup() noexcept(false) { join(); }  // throws only the forced unwind of a thread that is made to exit
 
-  /// Has the pool call fn(). max_queued does not count it. If the pool is shut down, and the caller is none of its workers,
-  /// it is called here and now.
+  /// Has the pool call fn(). max_queued does not count it. Where the caller is none of the pool's workers, and the pool is
+  /// shut down or one of its workers has made the group, it is called here and now: that worker may be the only one, and
+  /// waits. What nobody has started when a shutdown cancels tasks is called by that shutdown().
   /// @throws BrokenThreadPool; std::system_error as submit().
   template <class F>
   void run(F&& fn) {
@@ -43,11 +44,13 @@ class TaskGroup {
     try {
       if (detail::Worker* const me = counted_here ? worker_ : pool_.this_worker(); me != nullptr) {
         pool_.push_own(*me, *task, 1);
+      } else if (worker_ != nullptr) {
+        run_here(*task);
       } else {
         pool_.push(*task, *task, 1, detail::Scheduler::Full::ignore);
       }
     } catch (const UsageError&) {
-      task->run();
+      run_here(*task);
     } catch (...) {
       delete task;
       uncount_one(counted_here);
@@ -98,6 +101,7 @@ class TaskGroup {
 #if defined(__GLIBCXX__)
       } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
         group.fail(detail::make_error<BrokenPromise>("TaskGroup: the thread that ran a task was made to exit"));
+        this->count(detail::Outcome::failed);
         delete this;
         group.end_one();
         throw;
@@ -123,6 +127,11 @@ class TaskGroup {
    private:
     [[no_unique_address]] F fn_;
   };
+
+  void run_here(detail::Task& task) {
+    const auto pool = detail::Ref<detail::Scheduler>::share(&pool_);  // the group may be gone when the task has ended
+    pool->count(task.run());
+  }
 
   bool count_one() noexcept {
     if (maker_ == &detail::sync::this_thread()) {

@@ -67,6 +67,7 @@ struct Report {
   std::uint64_t schedules = 0;    // that were run, the failed one included
   std::uint64_t steps = 0;        // that all of them made together
   std::size_t threads = 0;        // of the schedule with most
+  std::size_t at_once = 0;        // how many of them could run at some moment, at most
   std::uint64_t fingerprint = 0;  // of all choices made: equal if and, practically, only if the schedules were the same
   std::string failure{};          // what went wrong, in one line
   std::string message{};          // the same with all threads, where they are and what they did last
@@ -176,6 +177,7 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
     report.failed = !explorer.run_once(entry, argument, *chooser);
     ++report.schedules;
     report.threads = (std::max)(report.threads, explorer.threads());
+    report.at_once = (std::max)(report.at_once, explorer.at_once());
     report.fingerprint = detail::SplitMix{report.fingerprint + detail::Replay::check_of(explorer.choices())}.next();
     more = chooser->end() && report.schedules < options.schedules;
   }

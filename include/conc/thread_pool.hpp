@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -21,6 +22,11 @@
 #include <vector>
 
 namespace conc::inline CONC_ABI {
+
+namespace detail {
+/// How many pools were given a name of their own so far.
+[[gnu::visibility("default")]] inline constinit std::atomic<std::uint64_t> unnamed_pools{0};
+}  // namespace detail
 
 /// What submitting from outside does when max_queued tasks are queued already.
 enum class WhenFull : std::uint8_t {
@@ -64,13 +70,13 @@ class ThreadPoolExecutor {
  public:
   ThreadPoolExecutor() : ThreadPoolExecutor{ThreadPoolOptions{}} {}
   explicit ThreadPoolExecutor(int max_workers) : ThreadPoolExecutor{ThreadPoolOptions{.max_workers = max_workers}} {}
-  /// @throws UsageError if max_workers is less than 1 or more than 16,383. Threads are started when they are needed.
+  /// @throws UsageError if max_workers is less than 1 or more than 16,383, or max_queued more than 2^30. Threads are started when they are needed.
   explicit ThreadPoolExecutor(ThreadPoolOptions options)
       : when_full_{options.when_full},
         state_{detail::Ref<State>::adopt(new State{{.max_workers = checked(options.max_workers),
                                                     .name_prefix = prefix(std::move(options.thread_name_prefix)),
                                                     .stack_size = options.stack_size,
-                                                    .max_queued = options.max_queued,
+                                                    .max_queued = checked_bound(options.max_queued),
                                                     .initializer = std::move(options.initializer)}})} {
     state_->close_at_exit();
   }
@@ -117,13 +123,12 @@ class ThreadPoolExecutor {
   /// @throws as submit(): then those that were not submitted are cancelled.
   template <class F, class Range>
   auto submit_many(const F& fn, Range&& range) {
-    using Item = decltype(*std::begin(range));
-    static_assert(detail::Call<F, std::decay_t<Item>>::callable,
-                  "submit_many(fn, range): fn cannot be called with an item");
+    using Item = typename detail::ItemOf<Range>::type;
+    static_assert(detail::Call<F, Item>::callable, "submit_many(fn, range): fn cannot be called with an item");
     std::vector<Future<detail::CallResult<F, Item>>> futures;
     Chain chain;
     for (auto&& item : range) {
-      auto* const task = detail::make_call_state(fn, std::forward<decltype(item)>(item));
+      auto* const task = detail::make_call_state(fn, Item(std::forward<decltype(item)>(item)));
       chain.add(*task);
       futures.push_back(detail::FutureAccess::adopt<detail::CallResult<F, Item>>(task));
       if (state_->options().max_queued != 0) {
@@ -143,6 +148,14 @@ class ThreadPoolExecutor {
   auto map(MapOptions options, F&& fn, Ranges&&... ranges) {
     return conc::map(*this, options, std::forward<F>(fn), std::forward<Ranges>(ranges)...);
   }
+  template <class F, class T>
+  auto map(F&& fn, std::initializer_list<T> items) {
+    return map(MapOptions{}, std::forward<F>(fn), items);
+  }
+  template <class F, class T>
+  auto map(MapOptions options, F&& fn, std::initializer_list<T> items) {
+    return conc::map(*this, options, std::forward<F>(fn), std::vector<T>(items));
+  }
 
   /// Ends the pool: no task is accepted any more. May be called any number of times.
   /// @throws UsageError if called with .wait by a task of this pool; then nothing has changed.
@@ -150,13 +163,14 @@ class ThreadPoolExecutor {
     if (options.wait && state_->this_worker() != nullptr) {
       detail::throw_usage_error("ThreadPoolExecutor::shutdown: a task cannot wait for the end of its own pool");
     }
-    state_->close(options.cancel_futures);
+    const auto kept = state_;  // a callback of what is cancelled may destroy this pool
+    kept->close(options.cancel_futures);
     if (options.wait) {
-      state_->join();
+      kept->join();
     }
   }
 
-  /// Waits until no task is queued and none runs.
+  /// Waits until no task is queued and none runs; not in a callback that shutdown() calls, which is part of that.
   /// @return false if `deadline` passed first.
   /// @throws UsageError if called by a task of this pool.
   // NOLINTNEXTLINE(modernize-use-nodiscard): without a deadline there is nothing to look at
@@ -203,10 +217,20 @@ class ThreadPoolExecutor {
     return static_cast<std::size_t>(*max_workers);
   }
 
+  static std::size_t checked_bound(std::size_t max_queued) {
+    constexpr std::size_t kMost = std::size_t{1} << 30U;
+    if (max_queued > kMost) {
+      detail::throw_usage_error("ThreadPoolExecutor: max_queued is " + std::to_string(max_queued) +
+                                ", and must be at most " + std::to_string(kMost));
+    }
+    return max_queued;
+  }
+
   static std::string prefix(std::string chosen) {
     // relaxed: only distinctness matters.
-    return !chosen.empty() ? std::move(chosen)
-                           : "ThreadPoolExecutor-" + std::to_string(unnamed.fetch_add(1, detail::mo::relaxed));
+    return !chosen.empty()
+               ? std::move(chosen)
+               : "ThreadPoolExecutor-" + std::to_string(detail::unnamed_pools.fetch_add(1, detail::mo::relaxed));
   }
 
   /// A task that nobody waits for.
@@ -292,7 +316,8 @@ class ThreadPoolExecutor {
     run_here(chain);
   }
 
-  static void run_here(Chain& chain) {
+  void run_here(Chain& chain) {
+    const auto kept = state_;  // a task may destroy this pool
     detail::Task* in_order = nullptr;
     chain.first = nullptr;
     chain.count = 0;
@@ -301,11 +326,9 @@ class ThreadPoolExecutor {
       task->next = std::exchange(in_order, task);
     }
     while (in_order != nullptr) {
-      std::exchange(in_order, in_order->next)->run();
+      kept->count(std::exchange(in_order, in_order->next)->run());
     }
   }
-
-  inline static constinit std::atomic<std::uint64_t> unnamed{0};
 
   const WhenFull when_full_;
   const detail::Ref<State> state_;

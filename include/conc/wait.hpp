@@ -9,6 +9,7 @@
 #include <conc/future.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -149,7 +150,7 @@ void wait_for_some(const std::vector<Future<T>>& futures, WaitOptions options) {
 ///
 /// @param futures  any range of Future<T>; each future counts once.
 /// @return the futures that are done and those that are not, each in the order of the range. An empty range: at once.
-/// @throws UsageError for a handle that names no future; DeadlockError as Future::result(), for all_completed.
+/// @throws UsageError for a handle that names no future; DeadlockError as Future::result().
 /// @par Python   concurrent.futures.wait.
 template <class Range>
 auto wait(Range&& futures, WaitOptions options) -> DoneAndNotDone<detail::ValueOf<Range>> {
@@ -166,6 +167,14 @@ auto wait(Range&& futures, WaitOptions options) -> DoneAndNotDone<detail::ValueO
 template <class Range>
 auto wait(Range&& futures, Deadline timeout = never) {
   return conc::wait(std::forward<Range>(futures), WaitOptions{.timeout = timeout});
+}
+template <class T>
+auto wait(std::initializer_list<Future<T>> futures, WaitOptions options) {
+  return conc::wait<std::initializer_list<Future<T>>&>(futures, options);
+}
+template <class T>
+auto wait(std::initializer_list<Future<T>> futures, Deadline timeout = never) {
+  return conc::wait<std::initializer_list<Future<T>>&>(futures, timeout);
 }
 
 /// What as_completed() returns: an input range of futures as they become done. Not copied, not moved.
@@ -230,11 +239,15 @@ class AsCompleted {
 /// the call, and none is kept of what was yielded. The loop may be left at any time.
 ///
 /// @param timeout  for the whole iteration, counted from the call.
-/// @throws UsageError for a handle that names no future. When iterated: TimeoutError.
+/// @throws UsageError for a handle that names no future. When iterated: TimeoutError; DeadlockError as Future::result().
 /// @par Python   concurrent.futures.as_completed.
 template <class Range>
 auto as_completed(Range&& futures, Deadline timeout = never) {
   return AsCompleted<detail::ValueOf<Range>>{detail::distinct(futures, "as_completed"), timeout};
+}
+template <class T>
+auto as_completed(std::initializer_list<Future<T>> futures, Deadline timeout = never) {
+  return AsCompleted<T>{detail::distinct(futures, "as_completed"), timeout};
 }
 
 namespace detail {

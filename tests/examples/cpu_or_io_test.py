@@ -130,6 +130,8 @@ class CpuOrIo(programs.ProgramTest):
         out, _ = self.run_program(self.command("cpu_or_io", "--help"))
         for option in ("count", "wait-ms", "number", "repeats", "svg"):
             self.assertIn("--" + option, out)
+        self.assertRegex(out, r"--count .*=25000000\n")  # the classic experiment: four times from 25,000,000
+        self.assertRegex(out, r"--number .*=4\n")
         for wrong in (
             {"count": 999}, {"count": "many"}, {"wait_ms": 0}, {"number": 0}, {"number": 1001}, {"repeats": 2},
             {"color": "blue"},

@@ -5,6 +5,7 @@ import http.server
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import struct
@@ -564,6 +565,38 @@ class Progress(StartedFetchUrls):
                 self.assertRegex(row, rf"^ +{number} +(-|\d+\.\d s  http://127.0.0.1:\d+/(page|gate)/\w)$")
         busy = [row.split("/")[-1] for row in pictures[-1][1:] if "gate" in row]
         self.assertEqual(len(busy), len(set(busy)), "no page is fetched twice")
+
+    def test_a_picture_is_one_write(self):
+        self.start_site()
+        terminal, other_end = pty.openpty()
+        self.addCleanup(os.close, terminal)
+        fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        os.environ["TERM"] = "xterm"
+        process = self.start(*[self.url(f"/gate/{i}") for i in range(3)], workers=3, stderr=other_end, timeout="10min")
+        os.close(other_end)
+        seen = b""
+
+        def writes():
+            with open(f"/proc/{process.pid}/io") as file:
+                return int(re.search(r"syscw: (\d+)", file.read())[1])
+
+        def pictures_and_writes(least):
+            """Both as they are at a moment at which nothing is written."""
+            nonlocal seen
+            while True:
+                seen += os.read(terminal, 10_000)
+                before = writes()
+                quiet = not select.select([terminal], [], [], 0.02)[0]
+                if quiet and writes() == before and seen.count(b"\r\x1b[J") >= least:
+                    return seen.count(b"\r\x1b[J"), before
+
+        # All workers are held back, so that from here on nothing but pictures is written.
+        first = pictures_and_writes(3)
+        last = pictures_and_writes(first[0] + 5)
+        self.assertEqual(last[0] - first[0], last[1] - first[1])
+        self.site.open_gate.set()
+        self.finish(process, 0)
+        self.read_rest(terminal)
 
     def test_times_on_a_terminal(self):
         seen = rb" 50%  1/2 URLs  [\d.]+/s  p50 \d+ ms  p99 \d+ ms  \d+:\d\d left\r\n"

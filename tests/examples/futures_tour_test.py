@@ -26,6 +26,7 @@ def progress(finished, of, text):
 AS_COMPLETED = [
     progress(1, 4, "cherry"), progress(2, 4, "apple"), progress(3, 4, "bad failed"), progress(4, 4, "date"),
 ]
+WAITS_FOR = "(anonymous namespace)::WaitsFor"
 IN_TIME = said("fig is in time", "TimeoutError: as_completed: 2 (of 3) futures unfinished")
 
 CHAPTERS = {
@@ -96,6 +97,10 @@ CHAPTERS = {
         "the next one throws: 'nine' is no number",
         "letters, counted two words at a time: 8",
     ),
+    "nested": "nested: tasks that wait for tasks, in a pool of one worker\n" + shown(
+        "pool.max_workers() -> 1",
+        "fibonacci.result() -> 610",
+    ) + said("DeadlockError: Future::result: the wait would never end: " + " waits for ".join([WAITS_FOR] * 3)),
 }
 
 

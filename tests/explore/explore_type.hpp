@@ -3,6 +3,7 @@
 /// explore_type(): the way every type of conc is explored.
 #pragma once
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <conc/testing.hpp>
 #include <cstdint>
@@ -14,12 +15,14 @@
 namespace conc_test {
 
 struct Exploration {
-  unsigned preemptions = 2;  // of the complete search
-  unsigned mishaps = 2;      // per schedule of the last run; 0 for programs that know what time it is
+  // Of the complete search: three where two threads can run at once, two where more can; or, in the short form, as many
+  // as this says, for programs with so many steps that more would take minutes.
+  unsigned preemptions = 0;
+  unsigned mishaps = 2;  // per schedule of the last run; 0 for programs that know what time it is
 };
 
-/// Runs `program` under every schedule with at most `preemptions` preemptions; then under 100,000 random and PCT
-/// schedules (a million in the long form); then under as many random ones in which waits return for no reason.
+/// Runs `program` under 10,000 random and as many PCT schedules (half a million each in the long form); then under every
+/// schedule with so many preemptions; then under as many random ones in which waits return for no reason.
 /// A failure is printed with its replay string. The counts go to stdout.
 template <class Program>
 void explore_type(const std::string& name, Program program, Exploration how = {}) {
@@ -33,18 +36,24 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
     return report;
   };
   // A sanitizer looks at memory, for which fewer schedules will do.
-  if (sanitizer() != Sanitizer::none) {
+  const bool sanitized = sanitizer() != Sanitizer::none;
+  const std::uint64_t half = (long_form() ? 500'000U : 10'000U) / (sanitized ? 10U : 1U);
+  const auto random = run(Strategy::random, half);
+  const auto pct = run(Strategy::pct, half);
+  const std::size_t at_once = std::max(random.at_once, pct.at_once);
+  if (sanitized) {
     how.preemptions = 1;
+  } else if (how.preemptions == 0 || long_form()) {
+    how.preemptions = at_once <= 2 ? 3 : 2;
   }
   const auto all = run(Strategy::depth_first, UINT64_MAX);
   REQUIRE(all.complete);
-  const std::uint64_t half = scaled(std::uint64_t{100'000}) / 2;
-  const auto random = run(Strategy::random, half);
-  const auto pct = run(Strategy::pct, half);
   const auto spurious = how.mishaps == 0 ? 0 : run(Strategy::random, half, how.mishaps).schedules;
   std::printf(
-      "explored: %s: %zu threads; all %llu schedules with %u preemptions; %llu random, %llu PCT, %llu with mishaps\n",
-      name.c_str(), all.threads, static_cast<unsigned long long>(all.schedules), how.preemptions,
+      "explored%s: %s: %zu threads, %zu at once; all %llu schedules with %u preemptions; %llu random, %llu PCT, %llu "
+      "with mishaps\n",
+      sanitized ? " (sanitized)" : "", name.c_str(), all.threads, all.at_once,
+      static_cast<unsigned long long>(all.schedules), how.preemptions,
       static_cast<unsigned long long>(random.schedules), static_cast<unsigned long long>(pct.schedules),
       static_cast<unsigned long long>(spurious));
 }

@@ -85,23 +85,21 @@ struct Coroutine {
 }  // namespace
 
 TEST_CASE("Future: result waits for set_result, in every schedule", "[future][F3]") {
-  explore_type("Future, a waiter and a result",
-               [] {
-                 int before = 0;
-                 std::optional<Promise<int>> promise{std::in_place};
-                 std::optional<Future<int>> future{promise->get_future()};
-                 parallel(
-                     [&] {
-                       check(future->result() == 1 && before == 1, "the result came before it was set");
-                       future.reset();
-                     },
-                     [&] {
-                       before = 1;
-                       promise->set_result(1);
-                       promise.reset();
-                     });
-               },
-               {.preemptions = 3});
+  explore_type("Future, a waiter and a result", [] {
+    int before = 0;
+    std::optional<Promise<int>> promise{std::in_place};
+    std::optional<Future<int>> future{promise->get_future()};
+    parallel(
+        [&] {
+          check(future->result() == 1 && before == 1, "the result came before it was set");
+          future.reset();
+        },
+        [&] {
+          before = 1;
+          promise->set_result(1);
+          promise.reset();
+        });
+  });
   explore_type("Future, two waiters and a result", [] {
     std::optional<Promise<int>> promise{std::in_place};
     const Future<int> future = promise->get_future();
@@ -169,15 +167,13 @@ TEST_CASE("Future: a dropped promise leaves BrokenPromise and no hang, in every 
                promise.reset();
              });
   });
-  explore_type("Promise, dropped against the last handle",
-               [] {
-                 const Unretrieved unretrieved;
-                 std::optional<Promise<int>> promise{std::in_place};
-                 std::optional<Future<int>> future{promise->get_future()};
-                 parallel([&] { promise.reset(); }, [&] { future.reset(); });
-                 check(Unretrieved::count <= 1, "reported twice");
-               },
-               {.preemptions = 3});
+  explore_type("Promise, dropped against the last handle", [] {
+    const Unretrieved unretrieved;
+    std::optional<Promise<int>> promise{std::in_place};
+    std::optional<Future<int>> future{promise->get_future()};
+    parallel([&] { promise.reset(); }, [&] { future.reset(); });
+    check(Unretrieved::count <= 1, "reported twice");
+  });
   explore_type("Promise, dropped against cancel()", [] {
     const Unretrieved unretrieved;
     std::optional<Promise<int>> promise{std::in_place};
@@ -196,22 +192,20 @@ TEST_CASE("Future: a dropped promise leaves BrokenPromise and no hang, in every 
 }
 
 TEST_CASE("Future: handles may be dropped while it becomes done, in every schedule", "[future][G6]") {
-  explore_type("Future, a handle dropped against a result",
-               [] {
-                 int alive = 0;
-                 {
-                   std::optional<Promise<Counted>> promise{std::in_place};
-                   std::optional<Future<Counted>> future{promise->get_future()};
-                   parallel(
-                       [&] {
-                         promise->set_result(alive);
-                         promise.reset();
-                       },
-                       [&] { future.reset(); });
-                 }
-                 check(alive == 0, "the result was not destroyed once");
-               },
-               {.preemptions = 3});
+  explore_type("Future, a handle dropped against a result", [] {
+    int alive = 0;
+    {
+      std::optional<Promise<Counted>> promise{std::in_place};
+      std::optional<Future<Counted>> future{promise->get_future()};
+      parallel(
+          [&] {
+            promise->set_result(alive);
+            promise.reset();
+          },
+          [&] { future.reset(); });
+    }
+    check(alive == 0, "the result was not destroyed once");
+  });
   explore_type("Future, two handles dropped against a result", [] {
     int alive = 0;
     {
@@ -406,23 +400,21 @@ TEST_CASE("Future: cancel, start and set_result have one winner, in every schedu
 }
 
 TEST_CASE("Future: each callback is called once, in every schedule", "[future][F6][F7][F9]") {
-  explore_type("Future, a callback against a result",
-               [] {
-                 const Promise<int> promise;
-                 const Future<int> future = promise.get_future();
-                 int before = 0;
-                 int calls = 0;
-                 future.add_done_callback([&before](const Future<int>& /*done*/) { ++before; });
-                 parallel([&] { promise.set_result(1); },
-                          [&] {
-                            future.add_done_callback([&calls](const Future<int>& done) {
-                              check(done.result(0ms) == 1, "not done");
-                              ++calls;
-                            });
-                          });
-                 check(before == 1 && calls == 1, "once each");
-               },
-               {.preemptions = 3});
+  explore_type("Future, a callback against a result", [] {
+    const Promise<int> promise;
+    const Future<int> future = promise.get_future();
+    int before = 0;
+    int calls = 0;
+    future.add_done_callback([&before](const Future<int>& /*done*/) { ++before; });
+    parallel([&] { promise.set_result(1); },
+             [&] {
+               future.add_done_callback([&calls](const Future<int>& done) {
+                 check(done.result(0ms) == 1, "not done");
+                 ++calls;
+               });
+             });
+    check(before == 1 && calls == 1, "once each");
+  });
   explore_type("Future, two callbacks against a result", [] {
     std::optional<Promise<int>> promise{std::in_place};
     const Future<int> future = promise->get_future();
@@ -523,20 +515,18 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
 }
 
 TEST_CASE("Future: a callback is removed or called, in every schedule", "[future][F6]") {
-  explore_type("FutureCore, the first of three callbacks removed against a result",
-               [] {
-                 const Promise<int> promise;
-                 const Future<int> future = promise.get_future();
-                 Listener listeners[3];
-                 for (Listener& listener : listeners) {
-                   check(core_of(future).add(listener), "not done yet");
-                 }
-                 bool removed = false;
-                 parallel([&] { promise.set_result(1); }, [&] { removed = core_of(future).remove(listeners[0]); });
-                 check(listeners[0].calls == (removed ? 0 : 1), "removed or called");
-                 check(listeners[1].calls == 1 && listeners[2].calls == 1, "the others are called");
-               },
-               {.preemptions = 3});
+  explore_type("FutureCore, the first of three callbacks removed against a result", [] {
+    const Promise<int> promise;
+    const Future<int> future = promise.get_future();
+    Listener listeners[3];
+    for (Listener& listener : listeners) {
+      check(core_of(future).add(listener), "not done yet");
+    }
+    bool removed = false;
+    parallel([&] { promise.set_result(1); }, [&] { removed = core_of(future).remove(listeners[0]); });
+    check(listeners[0].calls == (removed ? 0 : 1), "removed or called");
+    check(listeners[1].calls == 1 && listeners[2].calls == 1, "the others are called");
+  });
   explore_type("FutureCore, the only callback removed against a result", [] {
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
@@ -670,20 +660,18 @@ TEST_CASE("Future: result() && leaves the result to the callbacks, in every sche
 }
 
 TEST_CASE("Future: then runs once, or is cancelled, in every schedule", "[future][F17]") {
-  explore_type("Future, then() against a result",
-               [] {
-                 std::optional<Promise<int>> promise{std::in_place};
-                 const Future<int> future = promise->get_future();
-                 int result = 0;
-                 parallel(
-                     [&] {
-                       promise->set_result(1);
-                       promise.reset();
-                     },
-                     [&] { result = future.then([](int n) { return n + 1; }).result(); });
-                 check(result == 2, "then() gives what fn makes of the result");
-               },
-               {.preemptions = 3});
+  explore_type("Future, then() against a result", [] {
+    std::optional<Promise<int>> promise{std::in_place};
+    const Future<int> future = promise->get_future();
+    int result = 0;
+    parallel(
+        [&] {
+          promise->set_result(1);
+          promise.reset();
+        },
+        [&] { result = future.then([](int n) { return n + 1; }).result(); });
+    check(result == 2, "then() gives what fn makes of the result");
+  });
   explore_type("Future, then(), cancelled against a result", [] {
     int alive = 0;
     int calls = 0;
@@ -743,26 +731,22 @@ TEST_CASE("Future: when_all and when_any are done once, in every schedule", "[fu
 }
 
 TEST_CASE("Future: a coroutine that awaits goes on once, in every schedule", "[future][F16]") {
-  explore_type("Future, co_await against a result",
-               [] {
-                 std::optional<Promise<int>> promise{std::in_place};
-                 std::optional<Future<int>> future{promise->get_future()};
-                 int got = 0;
-                 const auto wait = [](Future<int> awaited, int& result) -> Coroutine {
-                   result += co_await std::move(awaited);
-                 };
-                 parallel(
-                     [&] {
-                       promise->set_result(1);
-                       promise.reset();
-                     },
-                     [&] {
-                       wait(*future, got);
-                       future.reset();
-                     });
-                 check(got == 1, "it went on once");
-               },
-               {.preemptions = 3});
+  explore_type("Future, co_await against a result", [] {
+    std::optional<Promise<int>> promise{std::in_place};
+    std::optional<Future<int>> future{promise->get_future()};
+    int got = 0;
+    const auto wait = [](Future<int> awaited, int& result) -> Coroutine { result += co_await std::move(awaited); };
+    parallel(
+        [&] {
+          promise->set_result(1);
+          promise.reset();
+        },
+        [&] {
+          wait(*future, got);
+          future.reset();
+        });
+    check(got == 1, "it went on once");
+  });
 }
 
 TEST_CASE("Future: a task of spawn ends whoever drops its handle, in every schedule", "[future][T17][F12][F18]") {
@@ -796,19 +780,17 @@ TEST_CASE("Future: a task of spawn ends whoever drops its handle, in every sched
 }
 
 TEST_CASE("Future: request_stop reaches a task that runs, in every schedule", "[future][F18]") {
-  explore_type("Future, a stop against a task that waits for it",
-               [] {
-                 const Future<int> future = conc::spawn([](const conc::StopToken& token) {
-                   conc::Event stopped;
-                   const conc::StopCallback callback{token, [&stopped] { stopped.set(); }};
-                   stopped.wait();
-                   return 1;
-                 });
-                 check(future.request_stop(), "the first request");
-                 check(!future.request_stop(), "the second request");
-                 check(future.result() == 1, "it has ended as it likes");
-               },
-               {.preemptions = 3});
+  explore_type("Future, a stop against a task that waits for it", [] {
+    const Future<int> future = conc::spawn([](const conc::StopToken& token) {
+      conc::Event stopped;
+      const conc::StopCallback callback{token, [&stopped] { stopped.set(); }};
+      stopped.wait();
+      return 1;
+    });
+    check(future.request_stop(), "the first request");
+    check(!future.request_stop(), "the second request");
+    check(future.result() == 1, "it has ended as it likes");
+  });
   explore_type("Future, a stop against a task that ends", [] {
     std::optional<Future<int>> future{
         conc::spawn([](const conc::StopToken& token) { return token.stop_requested() ? 1 : 2; })};

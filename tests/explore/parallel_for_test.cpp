@@ -3,6 +3,7 @@
 #include <conc/executor.hpp>
 #include <conc/thread_pool.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 
 #include "explore_type.hpp"
@@ -20,20 +21,26 @@ void step() {
   somewhere.load();
 }
 
+/// How many schedules of a program saw a refusal, and how many did not.
+struct Refusals {
+  std::uint64_t refused = 0;
+  std::uint64_t accepted = 0;
+  void count(bool was_refused) { ++(was_refused ? refused : accepted); }
+  bool both() const { return refused > 0 && accepted > 0; }
+};
+
 }  // namespace
 
 TEST_CASE("parallel_for: calls fn once for each, in every schedule", "[parallel_for]") {
-  explore_type("parallel_for, three calls, one worker",
-               [] {
-                 int calls[3] = {};
-                 ThreadPoolExecutor pool{1};
-                 conc::parallel_for(pool, 3, [&calls](std::size_t i) {
-                   step();
-                   ++calls[i];
-                 });
-                 check(calls[0] == 1 && calls[1] == 1 && calls[2] == 1, "once each, before it returns");
-               },
-               {.preemptions = 3});
+  explore_type("parallel_for, three calls, one worker", [] {
+    int calls[3] = {};
+    ThreadPoolExecutor pool{1};
+    conc::parallel_for(pool, 3, [&calls](std::size_t i) {
+      step();
+      ++calls[i];
+    });
+    check(calls[0] == 1 && calls[1] == 1 && calls[2] == 1, "once each, before it returns");
+  });
   explore_type("parallel_for, three calls, two workers", [] {
     int calls[3] = {};
     ThreadPoolExecutor pool{2};
@@ -43,14 +50,12 @@ TEST_CASE("parallel_for: calls fn once for each, in every schedule", "[parallel_
     });
     check(calls[0] == 1 && calls[1] == 1 && calls[2] == 1, "once each, before it returns");
   });
-  explore_type("parallel_for, twelve calls in shrinking shares",
-               [] {
-                 int calls = 0;
-                 ThreadPoolExecutor pool{1};
-                 conc::parallel_for(pool, 12, [&calls](std::size_t i) { calls += 1 << i; });
-                 check(calls == (1 << 12) - 1, "once each, before it returns");
-               },
-               {.preemptions = 3});
+  explore_type("parallel_for, twelve calls in shrinking shares", [] {
+    int calls = 0;
+    ThreadPoolExecutor pool{1};
+    conc::parallel_for(pool, 12, [&calls](std::size_t i) { calls += 1 << i; });
+    check(calls == (1 << 12) - 1, "once each, before it returns");
+  });
   explore_type("parallel_for, by a worker, with the other one", [] {
     int calls[2] = {};
     ThreadPoolExecutor pool{2};
@@ -135,7 +140,8 @@ TEST_CASE("parallel_for: throws the first exception once all calls have ended, i
 }
 
 TEST_CASE("parallel_for: against shutdown it runs all or nothing, in every schedule", "[parallel_for][X13]") {
-  explore_type("parallel_for, against shutdown", [] {
+  Refusals against_shutdown;
+  explore_type("parallel_for, against shutdown", [&against_shutdown] {
     int calls = 0;
     bool refused = false;
     ThreadPoolExecutor pool{1};
@@ -147,11 +153,14 @@ TEST_CASE("parallel_for: against shutdown it runs all or nothing, in every sched
             refused = true;
           }
           check(calls == (refused ? 0 : 2), "all or nothing");
+          against_shutdown.count(refused);
         },
         [&] { pool.shutdown(); });
   });
+  CHECK(against_shutdown.both());
+  Refusals against_cancel;
   explore_type("parallel_for, against cancel_futures",
-               [] {
+               [&against_cancel] {
                  int calls = 0;
                  bool refused = false;
                  ThreadPoolExecutor pool{2};
@@ -163,8 +172,10 @@ TEST_CASE("parallel_for: against shutdown it runs all or nothing, in every sched
                          refused = true;
                        }
                        check(refused || calls == 2, "all or nothing");
+                       against_cancel.count(refused);
                      },
                      [&] { pool.shutdown({.cancel_futures = true}); });
                },
                {.preemptions = 1});
+  CHECK(against_cancel.both());
 }

@@ -6,12 +6,16 @@
 #include <conc/event.hpp>
 #include <conc/future.hpp>
 #include <conc/stop_token.hpp>
+#include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
 #include <conc/wait.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -36,6 +40,35 @@ bool try_detach(ThreadPoolExecutor& pool, F fn) {
     return true;
   } catch (const conc::UsageError&) {
     return false;
+  }
+}
+
+/// How many schedules of a program ended in the one way, and how many in the other.
+class Both {
+ public:
+  void count(bool one_way) { ++(one_way ? one_ : other_); }
+  bool occurred() const { return one_ > 0 && other_ > 0; }
+
+ private:
+  std::uint64_t one_ = 0;
+  std::uint64_t other_ = 0;
+};
+
+/// A task that ends only if `n` workers run it at once.
+class Meeting {
+ public:
+  explicit Meeting(int n) : n_{n} {}
+  void operator()() { ++arrived_ == n_ ? all_.set() : static_cast<void>(all_.wait()); }
+
+ private:
+  const int n_;
+  int arrived_ = 0;
+  Event all_;
+};
+
+void wait_for(const std::vector<Future<void>>& futures) {
+  for (const Future<void>& future : futures) {
+    future.wait();
   }
 }
 
@@ -103,32 +136,26 @@ TEST_CASE("Inbox: takes each task once, in order, in every schedule", "[inbox]")
 }
 
 TEST_CASE("ThreadPoolExecutor: runs what is submitted, in every schedule", "[thread_pool][X2][X5]") {
-  explore_type("ThreadPoolExecutor(1), one task",
-               [] {
-                 ThreadPoolExecutor pool{1};
-                 const Future<int> future = pool.submit([] { return 1; });
-                 check(future.result() == 1, "another result");
-               },
-               {.preemptions = 3});
-  explore_type("ThreadPoolExecutor(1), one task after the other",
-               [] {
-                 ThreadPoolExecutor pool{1};
-                 check(pool.submit([] { return 1; }).result() == 1, "another result");
-                 check(pool.submit([] { return 2; }).result() == 2, "another result");
-               },
-               {.preemptions = 3});
-  explore_type("ThreadPoolExecutor(1), three tasks, in order",
-               [] {
-                 int last = 0;
-                 {
-                   ThreadPoolExecutor pool{1};
-                   for (int i = 1; i <= 3; ++i) {
-                     pool.detach([&last, i] { check(std::exchange(last, i) == i - 1, "not in order"); });
-                   }
-                 }
-                 check(last == 3, "a task was lost");
-               },
-               {.preemptions = 2});
+  explore_type("ThreadPoolExecutor(1), one task", [] {
+    ThreadPoolExecutor pool{1};
+    const Future<int> future = pool.submit([] { return 1; });
+    check(future.result() == 1, "another result");
+  });
+  explore_type("ThreadPoolExecutor(1), one task after the other", [] {
+    ThreadPoolExecutor pool{1};
+    check(pool.submit([] { return 1; }).result() == 1, "another result");
+    check(pool.submit([] { return 2; }).result() == 2, "another result");
+  });
+  explore_type("ThreadPoolExecutor(1), three tasks, in order", [] {
+    int last = 0;
+    {
+      ThreadPoolExecutor pool{1};
+      for (int i = 1; i <= 3; ++i) {
+        pool.detach([&last, i] { check(std::exchange(last, i) == i - 1, "not in order"); });
+      }
+    }
+    check(last == 3, "a task was lost");
+  });
   explore_type("ThreadPoolExecutor(1), two who submit", [] {
     int runs = 0;
     {
@@ -145,6 +172,9 @@ TEST_CASE("ThreadPoolExecutor: runs what is submitted, in every schedule", "[thr
     pool.detach([&ran] { ran.set(); });
     ran.wait();
   });
+}
+
+TEST_CASE("ThreadPoolExecutor: two workers run what is submitted, in every schedule", "[thread_pool][X2][X5]") {
   explore_type("ThreadPoolExecutor(2), one task each by two who submit",
                [] {
                  ThreadPoolExecutor pool{2};
@@ -169,20 +199,26 @@ TEST_CASE("ThreadPoolExecutor: runs what is submitted, in every schedule", "[thr
   });
 }
 
+// Here the tasks are waited for while the pool is there: its end would wake workers that nobody has called.
+
 TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers, in every schedule",
           "[thread_pool][X2]") {
   explore_type("ThreadPoolExecutor(2), a task that waits for the one submitted after it", [] {
     Event event;
     ThreadPoolExecutor pool{2};
-    pool.detach([&] { event.wait(); });
-    pool.detach([&] { event.set(); });
+    const Future<void> waits = pool.submit([&] { event.wait(); });
+    const Future<void> sets = pool.submit([&] { event.set(); });
+    waits.wait();
   });
   explore_type("ThreadPoolExecutor(2), a task that waits for the one dealt after it", [] {
-    Event event;
+    Meeting meeting{2};
     ThreadPoolExecutor pool{2};
-    pool.submit_many([&event](bool sets) { sets ? event.set() : static_cast<void>(event.wait()); },
-                     std::array{false, true});
+    wait_for(pool.submit_many([&meeting](int /*n*/) { meeting(); }, std::array{0, 1}));
   });
+}
+
+TEST_CASE("ThreadPoolExecutor: while a task waits, what it has submitted runs, in every schedule",
+          "[thread_pool][X2]") {
   explore_type("ThreadPoolExecutor(2), a task that waits for one that it has submitted", [] {
     ThreadPoolExecutor pool{2};
     pool.submit([&pool] {
@@ -192,20 +228,6 @@ TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers, i
         })
         .wait();
   });
-  explore_type("ThreadPoolExecutor(2), both have run and sleep, then a task waits for the next one",
-               [] {
-                 Event first;
-                 ThreadPoolExecutor pool{2};
-                 pool.detach([&first] { first.wait(); });
-                 pool.detach([&first] { first.set(); });
-                 pool.wait_idle();
-                 Event second;
-                 pool.detach([&second] { second.wait(); });
-                 pool.detach([&second] { second.set(); });
-                 second.wait();
-                 pool.wait_idle();
-               },
-               {.preemptions = 1});
   explore_type("ThreadPoolExecutor(2), a task waits for both that it has submitted", [] {
     ThreadPoolExecutor pool{2};
     pool.submit([&pool] {
@@ -217,6 +239,44 @@ TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers, i
         })
         .wait();
   });
+  explore_type("ThreadPoolExecutor(2), a callback that waits for a task", [] {
+    Event go;
+    Event event;
+    ThreadPoolExecutor pool{2};
+    const Future<void> future = pool.submit([&go] { go.wait(); });
+    future.add_done_callback([&event](const Future<void>& /*done*/) { event.wait(); });
+    go.set();
+    pool.submit([&event] { event.set(); }).wait();
+  });
+}
+
+TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers that have run before, in every schedule",
+          "[thread_pool][X2]") {
+  explore_type("ThreadPoolExecutor(2), two meet and sleep, then two meet again",
+               [] {
+                 ThreadPoolExecutor pool{2};
+                 for (int round = 0; round < 2; ++round) {
+                   Meeting meeting{2};
+                   const Future<void> first = pool.submit(std::ref(meeting));
+                   pool.submit(std::ref(meeting)).wait();
+                   first.wait();
+                 }
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(2), both have run and sleep, then a task waits for the next one",
+               [] {
+                 Event first;
+                 ThreadPoolExecutor pool{2};
+                 pool.detach([&first] { first.wait(); });
+                 pool.detach([&first] { first.set(); });
+                 pool.wait_idle();
+                 Event second;
+                 const Future<void> waits = pool.submit([&second] { second.wait(); });
+                 pool.detach([&second] { second.set(); });
+                 waits.wait();
+                 pool.wait_idle();
+               },
+               {.preemptions = 1});
   explore_type("ThreadPoolExecutor(2), a sleeping worker is called for what another one has submitted",
                [] {
                  Event both;
@@ -232,52 +292,109 @@ TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers, i
                      .wait();
                },
                {.preemptions = 1});
-  explore_type("ThreadPoolExecutor(2), two that meet, dealt out by a worker that comes from another task", [] {
-    Event first;
-    Event second;
-    ThreadPoolExecutor pool{2};
-    pool.detach([&first] { first.wait(); });
-    pool.detach([&first] { first.set(); });
-    first.wait();  // both workers have been started
-    pool.submit_many([&second](bool sets) { sets ? second.set() : static_cast<void>(second.wait()); },
-                     std::array{false, true});
-  });
-  explore_type("ThreadPoolExecutor(2), a callback that waits for a task", [] {
-    Event go;
-    Event event;
-    ThreadPoolExecutor pool{2};
-    const Future<void> future = pool.submit([&go] { go.wait(); });
-    future.add_done_callback([&event](const Future<void>& /*done*/) { event.wait(); });
-    go.set();
-    pool.detach([&event] { event.set(); });
-  });
-  explore_type("ThreadPoolExecutor(2), two who submit tasks that meet",
+  explore_type("ThreadPoolExecutor(2), two that meet, dealt out by a worker that comes from another task",
                [] {
-                 Event events[2];
+                 Event first;
+                 Meeting meeting{2};
                  ThreadPoolExecutor pool{2};
-                 const auto meet = [&](int mine) {
-                   pool.detach([&events, mine] {
-                     events[mine].set();
-                     events[1 - mine].wait();
-                   });
-                 };
-                 parallel([&] { meet(0); }, [&] { meet(1); });
+                 pool.detach([&first] { first.wait(); });
+                 pool.detach([&first] { first.set(); });
+                 first.wait();  // both workers have been started
+                 wait_for(pool.submit_many([&meeting](int /*n*/) { meeting(); }, std::array{0, 1}));
                },
                {.preemptions = 1});
+}
+
+TEST_CASE("ThreadPoolExecutor: whoever starts the first worker is served like the others, in every schedule",
+          "[thread_pool][X2]") {
+  explore_type("ThreadPoolExecutor(2), two who submit tasks that meet",
+               [] {
+                 Meeting meeting{2};
+                 ThreadPoolExecutor pool{2};
+                 const auto submit = [&] { pool.submit(std::ref(meeting)).wait(); };
+                 parallel(submit, submit);
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(2), two who submit tasks that meet, with an initializer",
+               [] {
+                 int initialized = 0;
+                 Meeting meeting{2};
+                 ThreadPoolExecutor pool{{.max_workers = 2, .initializer = [&initialized] { ++initialized; }}};
+                 const auto submit = [&] { pool.submit(std::ref(meeting)).wait(); };
+                 parallel(submit, submit);
+                 check(initialized == 2, "a worker for each");
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(2), a bound of one, two who submit tasks that meet",
+               [] {
+                 Meeting meeting{2};
+                 ThreadPoolExecutor pool{{.max_workers = 2, .max_queued = 1}};
+                 const auto submit = [&] { pool.submit(std::ref(meeting)).wait(); };
+                 parallel(submit, submit);
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("ThreadPoolExecutor: three tasks run at once on three workers, in every schedule", "[thread_pool][X2]") {
   explore_type("ThreadPoolExecutor(3), three tasks that meet",
                [] {
-                 int arrived = 0;
-                 Event all;
+                 Meeting meeting{3};
                  ThreadPoolExecutor pool{3};
-                 pool.submit_many([&](int /*n*/) { ++arrived == 3 ? all.set() : static_cast<void>(all.wait()); },
-                                  std::array{0, 1, 2});
+                 wait_for(pool.submit_many([&meeting](int /*n*/) { meeting(); }, std::array{0, 1, 2}));
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(3), two that meet, submitted by a task",
+               [] {
+                 Meeting meeting{2};
+                 Event submitted;
+                 std::vector<Future<void>> futures;
+                 ThreadPoolExecutor pool{3};
+                 pool.detach([&] {
+                   futures.push_back(pool.submit(std::ref(meeting)));
+                   futures.push_back(pool.submit(std::ref(meeting)));
+                   submitted.set();
+                 });
+                 submitted.wait();
+                 wait_for(futures);
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(3), two that meet when one worker has run",
+               [] {
+                 Meeting meeting{2};
+                 ThreadPoolExecutor pool{3};
+                 pool.submit([] {}).wait();
+                 const Future<void> first = pool.submit(std::ref(meeting));
+                 pool.submit(std::ref(meeting)).wait();
+                 first.wait();
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("ThreadPoolExecutor: three submitters, of whom one is a task, get a worker each, in every schedule",
+          "[thread_pool][X2]") {
+  explore_type("ThreadPoolExecutor(3), a task, what it has submitted, and one from outside meet",
+               [] {
+                 Meeting meeting{3};
+                 Event submitted;
+                 Future<void> inner;
+                 ThreadPoolExecutor pool{3};
+                 const Future<void> outer = pool.submit([&] {
+                   inner = pool.submit(std::ref(meeting));
+                   submitted.set();
+                   meeting();
+                 });
+                 pool.submit(std::ref(meeting)).wait();
+                 submitted.wait();
+                 inner.wait();
+                 outer.wait();
                },
                {.preemptions = 1});
 }
 
 TEST_CASE("ThreadPoolExecutor: a submit against shutdown is run or refused, in every schedule",
           "[thread_pool][X4][X13]") {
-  explore_type("ThreadPoolExecutor(1), the first submit against shutdown", [] {
+  Both first;
+  explore_type("ThreadPoolExecutor(1), the first submit against shutdown", [&first] {
     int runs = 0;
     bool accepted = false;
     {
@@ -285,8 +402,11 @@ TEST_CASE("ThreadPoolExecutor: a submit against shutdown is run or refused, in e
       parallel([&] { accepted = try_detach(pool, [&runs] { ++runs; }); }, [&] { pool.shutdown(); });
     }
     check(runs == (accepted ? 1 : 0), "run or refused");
+    first.count(accepted);
   });
-  explore_type("ThreadPoolExecutor(1), a later submit against shutdown", [] {
+  CHECK(first.occurred());
+  Both later;
+  explore_type("ThreadPoolExecutor(1), a later submit against shutdown", [&later] {
     int runs = 0;
     bool accepted = false;
     {
@@ -294,9 +414,12 @@ TEST_CASE("ThreadPoolExecutor: a submit against shutdown is run or refused, in e
       pool.submit([] {}).wait();
       parallel([&] { accepted = try_detach(pool, [&runs] { ++runs; }); }, [&] { pool.shutdown(); });
       check(runs == (accepted ? 1 : 0), "run or refused");
+      later.count(accepted);
     }
   });
-  explore_type("ThreadPoolExecutor(1), a task's own submit against shutdown", [] {
+  CHECK(later.occurred());
+  Both own;
+  explore_type("ThreadPoolExecutor(1), a task's own submit against shutdown", [&own] {
     int runs = 0;
     bool accepted = false;
     {
@@ -304,26 +427,33 @@ TEST_CASE("ThreadPoolExecutor: a submit against shutdown is run or refused, in e
       pool.detach([&] { accepted = try_detach(pool, [&runs] { ++runs; }); });
       pool.shutdown();
       check(runs == (accepted ? 1 : 0), "run or refused");
+      own.count(accepted);
     }
   });
-  explore_type("ThreadPoolExecutor(2), a task's own submit against shutdown", [] {
+  CHECK(own.occurred());
+  Both own_of_two;
+  explore_type("ThreadPoolExecutor(2), a task's own submit against shutdown", [&own_of_two] {
     int runs = 0;
     bool accepted = false;
     ThreadPoolExecutor pool{2};
     pool.detach([&] { accepted = try_detach(pool, [&runs] { ++runs; }); });
     pool.shutdown();
     check(runs == (accepted ? 1 : 0), "run or refused");
+    own_of_two.count(accepted);
   });
-  explore_type("ThreadPoolExecutor(1), two shutdowns", [] {
-    int runs = 0;
-    ThreadPoolExecutor pool{1};
-    pool.detach([&runs] { ++runs; });
-    const auto end = [&] {
-      pool.shutdown();
-      check(runs == 1, "it waits");
-    };
-    parallel(end, end);
-  });
+  CHECK(own_of_two.occurred());
+  explore_type("ThreadPoolExecutor(1), two shutdowns",
+               [] {
+                 int runs = 0;
+                 ThreadPoolExecutor pool{1};
+                 pool.detach([&runs] { ++runs; });
+                 const auto end = [&] {
+                   pool.shutdown();
+                   check(runs == 1, "it waits");
+                 };
+                 parallel(end, end);
+               },
+               {.preemptions = 1});
   explore_type("ThreadPoolExecutor(1), shutdown by its own task", [] {
     int refused = 0;
     {
@@ -354,23 +484,25 @@ TEST_CASE("ThreadPoolExecutor: a submit against shutdown is run or refused, in e
 }
 
 TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every schedule", "[thread_pool][X5][X6]") {
-  explore_type("ThreadPoolExecutor(1), two tasks, cancelled",
-               [] {
-                 int runs = 0;
-                 std::vector<Future<void>> futures;
-                 {
-                   ThreadPoolExecutor pool{1};
-                   futures.push_back(pool.submit([&runs] { ++runs; }));
-                   futures.push_back(pool.submit([&runs] { ++runs; }));
-                   pool.shutdown({.cancel_futures = true});
-                 }
-                 const auto cancelled = [&](std::size_t i) { return futures[i].cancelled() ? 1 : 0; };
-                 check(futures[0].done() && futures[1].done(), "done");
-                 check(runs + cancelled(0) + cancelled(1) == 2 && cancelled(1) >= cancelled(0),
-                       "each was run or cancelled, in order");
-               },
-               {.preemptions = 3});
-  explore_type("ThreadPoolExecutor(2), three dealt tasks, cancelled", [] {
+  Both ran;
+  explore_type("ThreadPoolExecutor(1), two tasks, cancelled", [&ran] {
+    int runs = 0;
+    std::vector<Future<void>> futures;
+    {
+      ThreadPoolExecutor pool{1};
+      futures.push_back(pool.submit([&runs] { ++runs; }));
+      futures.push_back(pool.submit([&runs] { ++runs; }));
+      pool.shutdown({.cancel_futures = true});
+    }
+    const auto cancelled = [&](std::size_t i) { return futures[i].cancelled() ? 1 : 0; };
+    check(futures[0].done() && futures[1].done(), "done");
+    ran.count(!futures[1].cancelled());
+    check(runs + cancelled(0) + cancelled(1) == 2 && cancelled(1) >= cancelled(0),
+          "each was run or cancelled, in order");
+  });
+  CHECK(ran.occurred());
+  Both last_ran;
+  explore_type("ThreadPoolExecutor(2), three dealt tasks, cancelled", [&last_ran] {
     int runs = 0;
     std::vector<Future<void>> futures;
     {
@@ -383,8 +515,11 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
       runs += future.cancelled() ? 1 : 0;
     }
     check(runs == 3, "each was run or cancelled");
+    last_ran.count(!futures[2].cancelled());
   });
-  explore_type("ThreadPoolExecutor(1), a submit against cancel_futures", [] {
+  CHECK(last_ran.occurred());
+  Both accepted;
+  explore_type("ThreadPoolExecutor(1), a submit against cancel_futures", [&accepted] {
     std::optional<Future<void>> future;
     int runs = 0;
     ThreadPoolExecutor pool{1};
@@ -396,6 +531,7 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
           }
         },
         [&] { pool.shutdown({.cancel_futures = true}); });
+    accepted.count(future.has_value());
     if (future) {
       future->wait();
       check(runs == (future->cancelled() ? 0 : 1), "run or cancelled");
@@ -403,7 +539,9 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
       check(runs == 0, "refused");
     }
   });
-  explore_type("ThreadPoolExecutor(1), a task's own submit against cancel_futures", [] {
+  CHECK(accepted.occurred());
+  Both own_accepted;
+  explore_type("ThreadPoolExecutor(1), a task's own submit against cancel_futures", [&own_accepted] {
     std::optional<Future<void>> inner;
     int runs = 0;
     ThreadPoolExecutor pool{1};
@@ -415,8 +553,10 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
     });
     pool.shutdown({.cancel_futures = true});
     check(!inner || inner->done(), "done");
+    own_accepted.count(inner.has_value());
     check(runs == (inner && !inner->cancelled() ? 1 : 0), "run, cancelled or refused");
   });
+  CHECK(own_accepted.occurred());
   explore_type("ThreadPoolExecutor(1), what a busy worker has queued or was dealt is cancelled", [] {
     std::optional<Future<void>> inner;
     int runs = 0;
@@ -440,18 +580,22 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
     pool.shutdown();
     check(outer[0].done() && !outer[0].cancelled() && runs == 1, "the one that ran goes on");
   });
-  explore_type("ThreadPoolExecutor(1), a cancelled task that somebody waits for", [] {
+  Both got;
+  explore_type("ThreadPoolExecutor(1), a cancelled task that somebody waits for", [&got] {
     ThreadPoolExecutor pool{1};
     const Future<int> future = pool.submit([] { return 1; });
     parallel(
         [&] {
           try {
             check(future.result() == 1, "another result");
+            got.count(true);
           } catch (const conc::CancelledError&) {
+            got.count(false);
           }
         },
         [&] { pool.shutdown({.wait = false, .cancel_futures = true}); });
   });
+  CHECK(got.occurred());
   explore_type("ThreadPoolExecutor(1), a task waits for its own when the queue is swept", [] {
     ThreadPoolExecutor pool{1};
     const Future<int> outer = pool.submit([&pool] {
@@ -470,19 +614,21 @@ TEST_CASE("ThreadPoolExecutor: cancel_futures leaves every future done, in every
 
 TEST_CASE("ThreadPoolExecutor: Future::cancel against the start of its task, in every schedule",
           "[thread_pool][F1][F12]") {
-  explore_type("ThreadPoolExecutor(1), a cancel against a start",
-               [] {
-                 int runs = 0;
-                 const auto argument = std::make_shared<int>(1);
-                 ThreadPoolExecutor pool{1};
-                 const Future<void> future = pool.submit([&runs, argument] { ++runs; });
-                 const bool cancelled = future.cancel();
-                 future.wait();
-                 check(runs == (cancelled ? 0 : 1) && future.cancelled() == cancelled, "run or cancelled");
-                 check(argument.use_count() == 1, "callable and arguments are gone before the future is done");
-               },
-               {.preemptions = 3});
-  explore_type("ThreadPoolExecutor(1), two cancels and a dropped handle against a start", [] {
+  Both cancels;
+  explore_type("ThreadPoolExecutor(1), a cancel against a start", [&cancels] {
+    int runs = 0;
+    const auto argument = std::make_shared<int>(1);
+    ThreadPoolExecutor pool{1};
+    const Future<void> future = pool.submit([&runs, argument] { ++runs; });
+    const bool cancelled = future.cancel();
+    future.wait();
+    check(runs == (cancelled ? 0 : 1) && future.cancelled() == cancelled, "run or cancelled");
+    cancels.count(cancelled);
+    check(argument.use_count() == 1, "callable and arguments are gone before the future is done");
+  });
+  CHECK(cancels.occurred());
+  Both cancels_of_two;
+  explore_type("ThreadPoolExecutor(1), two cancels and a dropped handle against a start", [&cancels_of_two] {
     int runs = 0;
     int calls = 0;
     ThreadPoolExecutor pool{1};
@@ -497,22 +643,22 @@ TEST_CASE("ThreadPoolExecutor: Future::cancel against the start of its task, in 
         },
         [&] { check(other.cancel() == (other.wait() && other.cancelled()), "all say the same"); });
     check(runs == (cancelled ? 0 : 1), "run or cancelled");
+    cancels_of_two.count(cancelled);
     pool.shutdown();
     check(calls == 1, "one call");
   });
+  CHECK(cancels_of_two.occurred());
 }
 
 TEST_CASE("ThreadPoolExecutor: wait_idle returns when all is done, in every schedule", "[thread_pool][X17]") {
-  explore_type("ThreadPoolExecutor(1), wait_idle after two tasks",
-               [] {
-                 int runs = 0;
-                 ThreadPoolExecutor pool{1};
-                 pool.detach([&runs] { ++runs; });
-                 pool.detach([&runs] { ++runs; });
-                 pool.wait_idle();
-                 check(runs == 2, "not idle");
-               },
-               {.preemptions = 3});
+  explore_type("ThreadPoolExecutor(1), wait_idle after two tasks", [] {
+    int runs = 0;
+    ThreadPoolExecutor pool{1};
+    pool.detach([&runs] { ++runs; });
+    pool.detach([&runs] { ++runs; });
+    pool.wait_idle();
+    check(runs == 2, "not idle");
+  });
   explore_type("ThreadPoolExecutor(2), wait_idle after a future's task", [] {
     ThreadPoolExecutor pool{2};
     const Future<void> one = pool.submit([] {});
@@ -539,6 +685,10 @@ TEST_CASE("ThreadPoolExecutor: wait_idle returns when all is done, in every sche
     pool.wait_idle();
     check(runs == 3, "not idle");
   });
+}
+
+TEST_CASE("ThreadPoolExecutor: wait_idle among others who submit, wait and end the pool, in every schedule",
+          "[thread_pool][X17]") {
   explore_type("ThreadPoolExecutor(1), wait_idle against cancel_futures", [] {
     ThreadPoolExecutor pool{1};
     const auto futures = pool.submit_many([](int /*n*/) {}, std::array{0, 1});
@@ -581,20 +731,30 @@ TEST_CASE("ThreadPoolExecutor: wait_idle returns when all is done, in every sche
 }
 
 TEST_CASE("ThreadPoolExecutor: a worker claims what it waits for, in every schedule", "[thread_pool][X16]") {
-  explore_type("ThreadPoolExecutor(1), a task that waits for one that it has submitted",
-               [] {
-                 ThreadPoolExecutor pool{1};
-                 check(pool.submit([&pool] { return pool.submit([] { return 1; }).result(); }).result() == 1,
-                       "another result");
-               },
-               {.preemptions = 3});
-  explore_type("ThreadPoolExecutor(2), claimed or stolen", [] {
+  explore_type("ThreadPoolExecutor(1), a task that waits for one that it has submitted", [] {
+    ThreadPoolExecutor pool{1};
+    check(pool.submit([&pool] { return pool.submit([] { return 1; }).result(); }).result() == 1, "another result");
+  });
+  Both claimed;
+  explore_type("ThreadPoolExecutor(2), claimed or stolen", [&claimed] {
     int runs = 0;
     ThreadPoolExecutor pool{2};
-    const auto outer = [&] { return pool.submit([&runs] { return ++runs; }).result(); };
+    std::optional<std::size_t> workers[2];
+    const auto outer = [&] {
+      workers[0] = pool.worker_index();
+      return pool
+          .submit([&] {
+            workers[1] = pool.worker_index();
+            return ++runs;
+          })
+          .result();
+    };
     check(pool.submit(outer).result() == 1 && runs == 1, "once");
+    claimed.count(workers[0] == workers[1]);
   });
-  explore_type("ThreadPoolExecutor(1), claimed from outside against a cancel", [] {
+  CHECK(claimed.occurred());
+  Both cancels;
+  explore_type("ThreadPoolExecutor(1), claimed from outside against a cancel", [&cancels] {
     int runs = 0;
     std::optional<Future<void>> inner;
     Event go;
@@ -608,23 +768,23 @@ TEST_CASE("ThreadPoolExecutor: a worker claims what it waits for, in every sched
     go.set();
     const bool cancelled = inner->cancel();
     check(outer.result() == cancelled && runs == (cancelled ? 0 : 1), "run or cancelled");
+    cancels.count(cancelled);
   });
-  explore_type("ThreadPoolExecutor(2), two that wait for the same task",
-               [] {
-                 int runs = 0;
-                 Event go;
-                 std::optional<Future<int>> inner;
-                 ThreadPoolExecutor pool{2};
-                 const auto wait = [&](int /*n*/) {
-                   go.wait();
-                   return inner->result();
-                 };
-                 const auto outer = pool.submit_many(wait, std::array{0, 1});
-                 inner = pool.submit([&runs] { return ++runs; });
-                 go.set();
-                 check(outer[0].result() == 1 && outer[1].result() == 1, "once");
-               },
-               {.preemptions = 1});
+  CHECK(cancels.occurred());
+  explore_type("ThreadPoolExecutor(2), two that wait for the same task", [] {
+    int runs = 0;
+    Event go;
+    std::optional<Future<int>> inner;
+    ThreadPoolExecutor pool{2};
+    const auto wait = [&](int /*n*/) {
+      go.wait();
+      return inner->result();
+    };
+    const auto outer = pool.submit_many(wait, std::array{0, 1});
+    inner = pool.submit([&runs] { return ++runs; });
+    go.set();
+    check(outer[0].result() == 1 && outer[1].result() == 1, "once");
+  });
   explore_type("ThreadPoolExecutor(1), a claim that is nested too deep for one stack", [] {
     ThreadPoolExecutor pool{1};
     struct Nest {
@@ -633,8 +793,9 @@ TEST_CASE("ThreadPoolExecutor: a worker claims what it waits for, in every sched
     };
     check(pool.submit(Nest{pool}, 3).result() == 3, "another result");
   });
+  Both nested_cancels;
   explore_type("ThreadPoolExecutor(2), a nested claim against a thief and a cancel",
-               [] {
+               [&nested_cancels] {
                  std::optional<Future<int>> innermost;
                  Event submitted;
                  ThreadPoolExecutor pool{2};
@@ -654,8 +815,10 @@ TEST_CASE("ThreadPoolExecutor: a worker claims what it waits for, in every sched
                  submitted.wait();
                  const bool cancelled = innermost->cancel();
                  check(outer.result() == (cancelled ? 2 : 1), "run or cancelled");
+                 nested_cancels.count(cancelled);
                },
                {.preemptions = 1});
+  CHECK(nested_cancels.occurred());
   explore_type("ThreadPoolExecutor(1), the last handle dropped by a callback of the claimed task", [] {
     int calls = 0;
     ThreadPoolExecutor pool{1};
@@ -690,27 +853,24 @@ TEST_CASE("ThreadPoolExecutor: tasks that wait for each other get DeadlockError,
     go.set();
     check(itself->result(), "no DeadlockError");
   });
-  explore_type("ThreadPoolExecutor(2), two tasks that wait for each other",
-               [] {
-                 std::optional<Future<int>> futures[2];
-                 Event go;
-                 ThreadPoolExecutor pool{2};
-                 const auto wait = [&](int other) {
-                   go.wait();
-                   try {
-                     (void)futures[other]->result();
-                     return 0;
-                   } catch (const conc::DeadlockError&) {
-                     return 1;
-                   }
-                 };
-                 futures[0] = pool.submit(wait, 1);
-                 futures[1] = pool.submit(wait, 0);
-                 go.set();
-                 check(futures[0]->result() + futures[1]->result() == 1,
-                       "the wait that closes the cycle, and no other");
-               },
-               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(2), two tasks that wait for each other", [] {
+    std::optional<Future<int>> futures[2];
+    Event go;
+    ThreadPoolExecutor pool{2};
+    const auto wait = [&](int other) {
+      go.wait();
+      try {
+        (void)futures[other]->result();
+        return 0;
+      } catch (const conc::DeadlockError&) {
+        return 1;
+      }
+    };
+    futures[0] = pool.submit(wait, 1);
+    futures[1] = pool.submit(wait, 0);
+    go.set();
+    check(futures[0]->result() + futures[1]->result() == 1, "the wait that closes the cycle, and no other");
+  });
   explore_type("ThreadPoolExecutor(1), two tasks that wait for each other on one stack", [] {
     std::optional<Future<int>> futures[2];
     Event go;
@@ -752,7 +912,8 @@ TEST_CASE("ThreadPoolExecutor: a bounded queue admits, refuses and wakes, in eve
     }
     check(runs == 2, "a task was lost");
   });
-  explore_type("ThreadPoolExecutor(1), a bound of one, a blocked submit against shutdown", [] {
+  Both first_accepted;
+  explore_type("ThreadPoolExecutor(1), a bound of one, a blocked submit against shutdown", [&first_accepted] {
     int runs = 0;
     int accepted = 0;
     {
@@ -771,8 +932,11 @@ TEST_CASE("ThreadPoolExecutor: a bounded queue admits, refuses and wakes, in eve
           });
     }
     check(runs == accepted, "run or refused");
+    first_accepted.count(accepted == 1);
   });
-  explore_type("ThreadPoolExecutor(1), a bound of one, shutdown alone releases a blocked submit", [] {
+  CHECK(first_accepted.occurred());
+  Both one_accepted;
+  explore_type("ThreadPoolExecutor(1), a bound of one, shutdown alone releases a blocked submit", [&one_accepted] {
     int runs = 0;
     int accepted = 0;
     Event go;
@@ -788,9 +952,12 @@ TEST_CASE("ThreadPoolExecutor: a bounded queue admits, refuses and wakes, in eve
         [&] { pool.shutdown({.wait = false}); });
     pool.shutdown();
     check(runs == accepted && accepted <= 1, "run or refused");
+    one_accepted.count(accepted == 1);
   });
+  CHECK(one_accepted.occurred());
+  Both refuses;
   explore_type("ThreadPoolExecutor(1), a bound of one, run by the caller or refused",
-               [] {
+               [&refuses] {
                  int runs = 0;
                  int refused = 0;
                  {
@@ -809,9 +976,12 @@ TEST_CASE("ThreadPoolExecutor: a bounded queue admits, refuses and wakes, in eve
                    }
                  }
                  check(runs + refused == 4 && refused <= 1, "run or refused");
+                 refuses.count(refused == 1);
                },
-               {.preemptions = 1});
-  explore_type("ThreadPoolExecutor(1), a bound of one, cancel_futures against a blocked submit", [] {
+               {.preemptions = 2});
+  CHECK(refuses.occurred());
+  Both cancelled;
+  explore_type("ThreadPoolExecutor(1), a bound of one, cancel_futures against a blocked submit", [&cancelled] {
     int runs = 0;
     std::vector<Future<void>> futures;
     {
@@ -830,9 +1000,11 @@ TEST_CASE("ThreadPoolExecutor: a bounded queue admits, refuses and wakes, in eve
     for (const Future<void>& future : futures) {
       check(future.done(), "done");
       runs -= future.cancelled() ? 0 : 1;
+      cancelled.count(future.cancelled());
     }
     check(runs == 0, "run or cancelled");
   });
+  CHECK(cancelled.occurred());
 }
 
 TEST_CASE("ThreadPoolExecutor: a failed initializer breaks all that is queued, in every schedule",
@@ -863,11 +1035,29 @@ TEST_CASE("ThreadPoolExecutor: a failed initializer breaks all that is queued, i
     }
     check(runs == 2, "a task was lost");
   });
-  explore_type("ThreadPoolExecutor(2), initialized workers meet", [] {
-    Event event;
-    ThreadPoolExecutor pool{{.max_workers = 2, .initializer = [] {}}};
-    pool.detach([&] { event.wait(); });
-    pool.detach([&] { event.set(); });
+  explore_type("ThreadPoolExecutor(2), initialized workers meet",
+               [] {
+                 Meeting meeting{2};
+                 ThreadPoolExecutor pool{{.max_workers = 2, .initializer = [] {}}};
+                 const Future<void> first = pool.submit(std::ref(meeting));
+                 pool.submit(std::ref(meeting)).wait();
+                 first.wait();
+               },
+               {.preemptions = 1});
+  explore_type("ThreadPoolExecutor(1), a claim that is nested too deep finds its thread initialized", [] {
+    struct Nest {
+      ThreadPoolExecutor* pool = nullptr;
+      std::set<std::uint64_t> initialized{};
+      int operator()(int depth) {
+        check(initialized.contains(conc::current_thread().ident()), "not initialized");
+        return depth == 0 ? 0 : 1 + pool->submit(std::ref(*this), depth - 1).result();
+      }
+    } nest;
+    ThreadPoolExecutor pool{
+        {.max_workers = 1, .initializer = [&nest] { nest.initialized.insert(conc::current_thread().ident()); }}};
+    nest.pool = &pool;
+    check(pool.submit(std::ref(nest), 3).result() == 3, "another result");
+    check(nest.initialized.size() == 2, "once on each thread");
   });
 }
 
@@ -877,7 +1067,8 @@ TEST_CASE("ThreadPoolExecutor: runs continuations, in every schedule", "[thread_
     const Future<int> next = pool.submit([] { return 1; }).then(pool, [](int n) { return n + 1; });
     check(next.result() == 2, "another result");
   });
-  explore_type("ThreadPoolExecutor(1), then() on the pool against its shutdown", [] {
+  Both ran;
+  explore_type("ThreadPoolExecutor(1), then() on the pool against its shutdown", [&ran] {
     conc::Promise<int> promise;
     Future<int> next;
     {
@@ -886,7 +1077,9 @@ TEST_CASE("ThreadPoolExecutor: runs continuations, in every schedule", "[thread_
       parallel([&] { promise.set_result(1); }, [&] { pool.shutdown(); });
     }
     check(next.done() && (next.cancelled() || next.result() == 2), "run or cancelled");
+    ran.count(!next.cancelled());
   });
+  CHECK(ran.occurred());
   explore_type("ThreadPoolExecutor(1), request_stop against a task", [] {
     ThreadPoolExecutor pool{1};
     const Future<int> future = pool.submit([](const conc::StopToken& token) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Six classic bugs, each with the program it should have been. The explorer must find every bug with every strategy,
+// Nine classic bugs, each with the program it should have been. The explorer must find every bug with every strategy,
 // within a minute, and repeat it from its replay string; of the right programs it must say nothing.
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
@@ -191,6 +191,66 @@ class Workshop {
   bool over_ = false;
 };
 
+/// A pool of one worker in little: how a task is submitted, found and waited for. See detail/lobby.hpp.
+class LittlePool {
+ public:
+  enum class Bug { none, sleeps_without_a_last_look, thinks_that_somebody_searches, finishes_without_waking };
+
+  explicit LittlePool(Bug bug) : bug_{bug} {}
+
+  void submit() {
+    queued_.fetch_add(1);
+    std::uint32_t old = lobby_.load();
+    while ((old & (kSearching | kCalled)) == 0 && bug_ != Bug::thinks_that_somebody_searches) {
+      if (lobby_.compare_exchange_strong(old, old | kCalled)) {
+        seam::wake(&lobby_, 1);
+        return;
+      }
+    }
+  }
+
+  /// What the worker does, until it has run so many tasks.
+  void work(std::uint32_t tasks) {
+    while (tasks > 0) {
+      if (queued_.load() > 0) {
+        queued_.fetch_sub(1);
+        finish();
+        --tasks;
+        continue;
+      }
+      lobby_.fetch_and(~kSearching);  // from here on whoever submits calls
+      if (bug_ == Bug::sleeps_without_a_last_look || queued_.load() == 0) {
+        while ((lobby_.load() & kCalled) == 0) {
+          seam::wait(lobby_, 0U, seam::forever);
+        }
+      }
+      lobby_.store(kSearching);
+    }
+  }
+
+  void wait_for(std::uint32_t tasks) {
+    for (std::uint32_t done = done_.load(); done < tasks; done = done_.load()) {
+      seam::wait(done_, done, seam::forever);
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kSearching = 1;
+  static constexpr std::uint32_t kCalled = 2;
+
+  void finish() {
+    done_.fetch_add(1);
+    if (bug_ != Bug::finishes_without_waking) {
+      seam::wake(&done_, seam::everybody);
+    }
+  }
+
+  const Bug bug_;
+  seam::Atomic<std::uint32_t> lobby_{kSearching};
+  seam::Atomic<std::uint32_t> queued_{0};
+  seam::Atomic<std::uint32_t> done_{0};
+};
+
 }  // namespace
 
 TEST_CASE("Seeded bug: a wake-up is lost between looking and waiting", "[explorer][seeded]") {
@@ -307,6 +367,26 @@ TEST_CASE("Seeded bug: a shutdown forgets a waiter", "[explorer][seeded]") {
   };
   must_be_found("shutdown forgets a waiter", program(false), "deadlock");
   must_be_clean("shutdown forgets a waiter", program(true));
+}
+
+TEST_CASE("Seeded bug: a pool loses a wake-up", "[explorer][seeded]") {
+  using Bug = LittlePool::Bug;
+  const auto program = [](Bug bug) {
+    return [bug] {
+      LittlePool pool{bug};
+      parallel([&] { pool.work(2); },
+               [&] {
+                 pool.submit();
+                 pool.wait_for(1);
+                 pool.submit();
+                 pool.wait_for(2);
+               });
+    };
+  };
+  must_be_found("no last look before the sleep", program(Bug::sleeps_without_a_last_look), "deadlock");
+  must_be_found("nobody searches, and nobody is called", program(Bug::thinks_that_somebody_searches), "deadlock");
+  must_be_found("done without a wake-up", program(Bug::finishes_without_waking), "deadlock");
+  must_be_clean("a pool in little", program(Bug::none));
 }
 
 TEST_CASE("Seeded bug: the report names the threads and what they wait for", "[explorer][seeded]") {

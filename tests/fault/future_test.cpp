@@ -10,10 +10,12 @@
 #include <conc/event.hpp>
 #include <conc/executor.hpp>
 #include <conc/future.hpp>
+#include <conc/task_group.hpp>
 #include <conc/thread_pool.hpp>
 #include <conc/wait.hpp>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -23,6 +25,7 @@
 #include <vector>
 
 #include "allocations.hpp"
+#include "busy_pool.hpp"
 #include "futures.hpp"
 #include "support.hpp"
 #include "worker.hpp"
@@ -348,6 +351,53 @@ TEST_CASE("map: runs its calls or cancels them when an allocation fails", "[thre
   CHECK(token.use_count() == 1);
 }
 
+TEST_CASE("map: makes all of its calls, or none where it throws because an allocation has failed",
+          "[thread_pool][X10][FR2][G4]") {
+  conc::ThreadPoolExecutor pool{1};
+  pool.submit([] {}).wait();
+  int calls = 0;
+  const std::vector<int> numbers{1, 2, 3, 4, 5};
+  const auto call = [&calls](int n) { calls += n; };
+  // Lets each allocation fail in turn. By a task of the pool, which is its only worker, or while that one is busy.
+  const auto each = [&](bool inside, auto submit, int all) {
+    int failures = 0;
+    for (bool failed = true; failed;) {
+      bool threw = false;
+      const auto attempt = [&] {
+        allocations_left.store(failures);
+        try {
+          submit();
+        } catch (const std::bad_alloc&) {
+          threw = true;
+        }
+        failed = allocations_left.exchange(-1) < 0;
+      };
+      calls = 0;
+      if (inside) {
+        pool.submit(attempt).result();
+      } else {
+        const conc_test::BusyWorkers busy{pool};
+        attempt();
+      }
+      CHECK(pool.wait_idle());
+      CHECK(threw == failed);
+      CHECK(calls == (threw ? 0 : all));
+      failures += failed ? 1 : 0;
+    }
+    CHECK(failures > 0);
+  };
+  for (const bool inside : {false, true}) {
+    for (const std::size_t chunksize : {1U, 2U}) {
+      each(
+          inside, [&] { pool.map({.chunksize = chunksize}, call, numbers); }, 15);
+      each(
+          inside, [&] { pool.map({.chunksize = chunksize, .buffersize = 2}, call, numbers); }, 3);
+    }
+    each(
+        inside, [&] { pool.submit_many(call, numbers); }, 15);
+  }
+}
+
 TEST_CASE("spawn: leaves nothing behind when an allocation or the start of its thread fails",
           "[future][T17][FR1][FR2]") {
   const Hooks hooks;
@@ -456,4 +506,94 @@ TEST_CASE("ThreadPoolExecutor: submit and result need no memory but recycled blo
   CHECK(sum == 1'999'000 + 100 * 190);
   CHECK(here == 2 * kRounds * per_future);
   CHECK(there == 0);
+}
+
+namespace {
+
+/// How many allocations the calling thread and the only worker of a pool make in `round`, again and again.
+struct Allocations {
+  int here;
+  int there;
+};
+template <class F>
+Allocations allocations_in_rounds(conc::ThreadPoolExecutor& pool, F round) {
+  const auto rounds = [&round] {
+    for (int i = 0; i < 1000; ++i) round();
+  };
+  rounds();
+  pool.submit([] { allocations_left.store(INT_MAX); }).wait();
+  const int here = allocations_in(rounds);
+  return {here, pool.submit([] { return INT_MAX - allocations_left.exchange(-1); }).result()};
+}
+
+/// A callable of so many bytes.
+template <std::size_t size>
+struct Sized {
+  int operator()() const { return bytes[0]; }
+  std::array<char, size> bytes{};
+};
+template <class F>
+constexpr std::size_t size_of_task = sizeof(conc::detail::CallState<int, conc::detail::Call<F>>);
+
+}  // namespace
+
+TEST_CASE("ThreadPoolExecutor: detach, TaskGroup and continuations need no memory but recycled blocks",
+          "[thread_pool][cost]") {
+  conc::ThreadPoolExecutor pool{1};
+  int calls = 0;  // of the one worker
+  const Allocations detached = allocations_in_rounds(pool, [&] {
+    pool.detach([&calls] { ++calls; });
+    pool.wait_idle();
+  });
+  CHECK(detached.here == 1000 * per_future);
+  CHECK(detached.there == 0);
+  const Allocations group = allocations_in_rounds(pool, [&] {
+    conc::TaskGroup tasks{pool};
+    for (int i = 0; i < 3; ++i) tasks.run([&calls] { ++calls; });
+    tasks.wait();
+  });
+  CHECK(group.here == 3 * 1000 * per_future);
+  CHECK(group.there == 0);
+  const Allocations nested = allocations_in_rounds(pool, [&] {
+    pool.submit([&] {
+          conc::TaskGroup tasks{pool};
+          for (int i = 0; i < 3; ++i) tasks.run([&calls] { ++calls; });
+          tasks.wait();
+          pool.submit([&calls] { ++calls; }).result();
+        })
+        .result();
+  });
+  CHECK(nested.here == 1000 * per_future);
+  CHECK(nested.there == 4 * 1000 * per_future);
+  const Allocations continued = allocations_in_rounds(pool, [&] {
+    const Promise<int> promise;
+    const Future<void> next = promise.get_future().then(pool, [&calls](int n) { calls += n; });
+    promise.set_result(1);
+    next.result();
+    pool.wait_idle();  // so that each block is always given back by the same thread
+  });
+  CHECK(continued.here == 3 * 1000 * per_future);
+  CHECK(continued.there == 0);
+  const Allocations stoppable = allocations_in_rounds(pool, [&] {
+    pool.submit([&calls](const conc::StopToken&) { ++calls; }).result();
+    pool.wait_idle();
+  });
+  CHECK(stoppable.here == 2 * 1000 * per_future);
+  CHECK(stoppable.there == 0);
+  CHECK(calls == 2000 * (1 + 3 + 4 + 1 + 1));
+}
+
+TEST_CASE("ThreadPoolExecutor: tasks of up to 256 bytes are recycled, larger ones need memory each",
+          "[thread_pool][cost]") {
+  constexpr std::size_t most = 256 - (size_of_task<Sized<8>> - 8);
+  static_assert(size_of_task<Sized<most>> == 256 && size_of_task<Sized<most + 1>> > 256);
+  conc::ThreadPoolExecutor pool{1};
+  int sum = 0;
+  const Allocations small = allocations_in_rounds(pool, [&] { sum += pool.submit(Sized<most>{}).result(); });
+  CHECK(small.here == 1000 * per_future);
+  CHECK(small.there == 0);
+  const Allocations large = allocations_in_rounds(pool, [&] { sum += pool.submit(Sized<most + 1>{}).result(); });
+  CHECK(large.here == 1000);
+  CHECK(large.there == 0);
+  CHECK(sum == 0);
 }

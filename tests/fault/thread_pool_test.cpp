@@ -396,14 +396,63 @@ TEST_CASE("map: a thread that is made to exit in a call leaves BrokenPromise", "
   CHECK(seen == std::vector{0, 1});
 }
 
-TEST_CASE("ThreadPoolExecutor: an initializer that exits its thread is tried again on another",
+TEST_CASE("ThreadPoolExecutor: an initializer that exits its thread breaks the pool like one that throws",
           "[thread_pool][X8][X9]") {
   std::atomic<int> calls{0};
-  conc::ThreadPoolExecutor pool{{.max_workers = 1, .initializer = [&calls] {
-                                   if (++calls <= 3) ::pthread_exit(nullptr);
+  conc::Event go;
+  conc::ThreadPoolExecutor pool{{.max_workers = 1, .initializer = [&] {
+                                   ++calls;
+                                   go.wait();
+                                   ::pthread_exit(nullptr);
                                  }}};
+  const conc::Future<void> first = pool.submit([] {});
+  const conc::Future<void> second = pool.submit([] {});
+  go.set();
+  CHECK(first.wait(10s));
+  const std::string message = message_of<conc::BrokenThreadPool>([&] { first.result(); });
+  CHECK(message.starts_with("ThreadPoolExecutor: the initializer of a worker failed: "));
+  CHECK(message.ends_with("it made its thread exit"));
+  CHECK(message_of<conc::BrokenThreadPool>([&] { second.result(); }) == message);
+  CHECK(message_of<conc::BrokenThreadPool>([&] { pool.submit([] {}); }) == message);
+  pool.shutdown();
+  CHECK(pool.stats().workers == 0);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("ThreadPoolExecutor: what runs goes on when the initializer of another worker exits its thread",
+          "[thread_pool][X8][X9]") {
+  std::atomic<int> workers{0};
+  conc::ThreadPoolExecutor pool{{.max_workers = 2, .initializer = [&workers] {
+                                   if (++workers == 2) ::pthread_exit(nullptr);
+                                 }}};
+  BusyWorkers busy{pool};
+  const conc::Future<void> second = pool.submit([] {});
+  CHECK(second.wait(10s));
+  CHECK(message_of<conc::BrokenThreadPool>([&] { second.result(); }) != "");
+  CHECK(eventually([&] { return pool.stats().workers == 1; }));
+  busy.release();
+  pool.shutdown();
+  CHECK(workers == 2);
+}
+
+TEST_CASE("ThreadPoolExecutor: stats count tasks that make their thread exit", "[thread_pool][X9][X17]") {
+  conc::ThreadPoolExecutor pool{1};
+  const auto exits = [] { ::pthread_exit(nullptr); };
+  CHECK(pool.submit(exits).exception() != nullptr);
+  pool.detach(exits);
+  conc::Future<void> claimed;
+  const conc::Future<void> claimer = pool.submit([&] {
+    claimed = pool.submit(exits);
+    claimed.wait();
+  });
+  CHECK(claimer.exception() != nullptr);
+  CHECK(claimed.exception() != nullptr);
   CHECK(pool.submit([] { return 1; }).result() == 1);
-  CHECK(calls == 4);
+  CHECK(pool.wait_idle());
+  const conc::PoolStats stats = pool.stats();
+  CHECK(stats.done == 1);
+  CHECK(stats.failed == 4);
+  CHECK(stats.cancelled == 0);
 }
 
 TEST_CASE("ThreadPoolExecutor: the destructor of a result may wait for tasks of the pool", "[thread_pool][X2]") {

@@ -194,6 +194,68 @@ TEST_CASE("ThreadPoolExecutor: cancellation, claims and starts meet", "[thread_p
   CHECK(wrong == 0);
 }
 
+TEST_CASE("ThreadPoolExecutor: a cancel against a start lets exactly one of them happen", "[thread_pool][FM8][F1]") {
+  using Clock = std::chrono::steady_clock;
+  const int rounds = scaled(10'000);
+  const Clock::time_point enough = Clock::now() + scaled(500) * 1ms;
+  conc::ThreadPoolExecutor pool{2};
+  int ran = 0;
+  int cancelled = 0;
+  int wrong = 0;
+  int pause = 0;  // follows the border between the two, which is far off where the machine is busy
+  for (int round = 0; round < rounds && (ran == 0 || cancelled == 0 || Clock::now() < enough); ++round) {
+    std::atomic<int> runs{0};
+    const conc::Future<void> future = pool.submit([&runs] { ++runs; });
+    for (int i = 0; i < pause; ++i) conc::detail::sync::pause();
+    if (future.cancel()) {
+      ++cancelled;
+      pause += 1 + pause / 16;
+      wrong += future.cancelled() ? 0 : 1;
+    } else {
+      ++ran;
+      pause -= pause / 4;
+      future.wait();
+      wrong += runs == 1 && !future.cancelled() ? 0 : 1;
+    }
+    if (round % 64 == 0) {
+      pool.wait_idle();  // nothing comes after a cancel
+      wrong += runs == (future.cancelled() ? 0 : 1) ? 0 : 1;
+    } else if (future.cancelled()) {
+      wrong += runs == 0 ? 0 : 1;
+    }
+  }
+  CHECK(pool.wait_idle());
+  CHECK(wrong == 0);
+  CHECK(ran > 0);
+  CHECK(cancelled > 0);
+  const conc::PoolStats stats = pool.stats();
+  CHECK(stats.done == static_cast<std::uint64_t>(ran));
+  CHECK(stats.cancelled == static_cast<std::uint64_t>(cancelled));
+}
+
+TEST_CASE("ThreadPoolExecutor: the first who submit find a worker each, whoever starts the first one",
+          "[thread_pool][X2]") {
+  const int rounds = scaled(600);
+  int alone = 0;
+  for (int round = 0; round < rounds && alone == 0; ++round) {
+    std::atomic<int> late{0};
+    const std::size_t bound = round % 3 == 0 ? 1 : 0;
+    conc::ThreadPoolOptions options{.max_workers = 4, .max_queued = bound};
+    if (round % 3 == 1) options.initializer = [] {};
+    conc::ThreadPoolExecutor pool{std::move(options)};
+    conc::Event events[2];
+    run_threads(2, [&](std::size_t mine) {
+      pool.submit([&, mine] {
+            events[mine].set();
+            if (!events[1 - mine].wait(10s)) ++late;
+          })
+          .wait();
+    });
+    alone += late;
+  }
+  CHECK(alone == 0);
+}
+
 TEST_CASE("ThreadPoolExecutor: pools that come and go, with submitters at their end", "[thread_pool][X5][X13]") {
   const int rounds = scaled(1'000);
   int wrong = 0;

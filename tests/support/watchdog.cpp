@@ -160,7 +160,7 @@ void watch(const char* what, std::chrono::seconds limit) {
 }
 
 std::chrono::seconds case_limit() {
-  int seconds = 60;
+  int seconds = 120;
   if (const char* const wish = std::getenv("CONC_TEST_LIMIT")) seconds = std::max(1, std::atoi(wish));
   return std::chrono::seconds{seconds * (sanitizer() == Sanitizer::none ? 1 : 5) * (long_form() ? 10 : 1)};
 }

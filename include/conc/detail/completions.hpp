@@ -11,6 +11,7 @@
 #include <conc/detail/task.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <cstddef>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,13 +23,13 @@ class Completions final : public RefCounted {
  public:
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
-  explicit Completions(std::size_t n) : places_(n) {}
+  explicit Completions(std::size_t n) : places_(n), cores_(n) {}
 
   /// `core` must be kept alive by the caller until it is unwatched or was returned by next(). At once if it is done.
   void watch(std::size_t place, FutureCore& core) {
     Place& mine = places_[place];
     mine.all = this;
-    mine.core = &core;
+    cores_[place] = &core;
     add_reference();
     if (!core.add(mine)) {
       mine.call(core);
@@ -38,7 +39,7 @@ class Completions final : public RefCounted {
   /// Lets go of the futures that are not done. From now on nobody may call next().
   void unwatch() noexcept {
     for (std::size_t i = 0; i < places_.size(); ++i) {
-      FutureCore* const core = std::exchange(places_[i].core, nullptr);
+      FutureCore* const core = std::exchange(cores_[i], nullptr);
       if (core != nullptr && core->remove(places_[i])) {
         drop_reference();
       }
@@ -47,6 +48,7 @@ class Completions final : public RefCounted {
 
   /// The place of the future that became done next, in order; waits for it. `none` if `deadline` passes.
   /// Without a deadline, a worker runs one of the futures' tasks itself while none of them runs.
+  /// @throws DeadlockError where it would wait for itself.
   std::size_t next(Deadline deadline, const char* operation) {
     Place* place = take();
     while (place == nullptr) {
@@ -58,12 +60,18 @@ class Completions final : public RefCounted {
         place = take();
         return place != nullptr;
       };
+      std::optional<WaitGraph::Edge> edge;
+      auto* const frame = static_cast<TaskFrame*>(sync::this_thread().frame);
+      if (deadline.is_never() && frame != nullptr) {
+        edge.emplace(wait_graph, *frame, cores_.data(), cores_.size(), operation);
+      }
       if (changed_.await(deadline, Spin{}, {operation, this}, attempt) == Waited::timed_out) {
         return none;
       }
     }
-    place->core = nullptr;
-    return static_cast<std::size_t>(place - places_.data());
+    const auto index = static_cast<std::size_t>(place - places_.data());
+    cores_[index] = nullptr;
+    return index;
   }
 
  private:
@@ -81,7 +89,6 @@ class Completions final : public RefCounted {
     }
 
     Completions* all = nullptr;
-    FutureCore* core = nullptr;  // while it is watched; belongs to the one who waits
     Place* next_done = nullptr;
   };
 
@@ -99,15 +106,18 @@ class Completions final : public RefCounted {
     return taken_ == nullptr ? nullptr : std::exchange(taken_, taken_->next_done);
   }
 
-  /// @return false if there is nothing to claim, or one of the tasks runs
+  /// @return false if there is nothing to claim, or one of the tasks runs. Of many, all are looked at only now and then:
+  /// those that run are mostly the oldest.
   bool claim_one() {
+    constexpr std::size_t kWindow = 64;
     FutureCore* pending = nullptr;
-    while (first_open_ < places_.size() &&
-           (places_[first_open_].core == nullptr || places_[first_open_].core->done())) {
+    while (first_open_ < places_.size() && (cores_[first_open_] == nullptr || cores_[first_open_]->done())) {
       ++first_open_;
     }
-    for (std::size_t i = first_open_; i < places_.size(); ++i) {
-      FutureCore* const core = places_[i].core;
+    const std::size_t enough = claims_until_all_ == 0 ? places_.size() : first_open_ + kWindow;
+    claims_until_all_ = claims_until_all_ == 0 ? places_.size() / kWindow : claims_until_all_ - 1;
+    for (std::size_t i = first_open_; i < places_.size() && (i < enough || pending == nullptr); ++i) {
+      FutureCore* const core = cores_[i];
       const auto phase = core == nullptr ? FutureCore::cancelled : core->phase();
       if (phase == FutureCore::running || phase == FutureCore::settling) {
         return false;
@@ -120,6 +130,8 @@ class Completions final : public RefCounted {
   }
 
   std::vector<Place> places_;           // its size never changes
+  std::vector<FutureCore*> cores_;      // those that are watched, by place; belongs to the one who waits
+  std::size_t claims_until_all_ = 0;    // claims before all places are looked at again
   std::size_t first_open_ = 0;          // all places before it are done
   sync::Atomic<Place*> done_{nullptr};  // newest first
   Place* taken_ = nullptr;              // taken from there, oldest first; of the one who waits

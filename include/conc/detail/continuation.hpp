@@ -99,11 +99,31 @@ struct RunBy {
   }
 };
 
+/// What a continuation is called with: the result of a Future<T> if it can be called with that, else the future itself.
+/// The second is not even asked where the first holds: a generic lambda may not compile with it.
+template <class F, class T>
+struct ContinuationCall {
+  static constexpr bool takes_result = [] {
+    if constexpr (std::is_void_v<T>) {
+      return std::is_invocable_v<F>;
+    } else {
+      return std::is_invocable_v<F, std::add_lvalue_reference_t<const T>>;
+    }
+  }();
+  static constexpr bool takes_future = [] {
+    if constexpr (takes_result) {
+      return false;
+    } else {
+      return std::is_invocable_v<F, const Future<T>&>;
+    }
+  }();
+};
+
 /// The state of the future that then() returns; waits in the source's list of callbacks.
 template <class R, class T, class Runner, class F>
 class ContinuationState final : public FutureState<R>, private Callback {
  public:
-  static constexpr bool takes_future = std::is_invocable_v<F, const Future<T>&>;
+  static constexpr bool takes_future = ContinuationCall<F, T>::takes_future;
 
   template <class G>
   explicit ContinuationState(Runner runner, G&& fn)
@@ -179,18 +199,6 @@ class ContinuationState final : public FutureState<R>, private Callback {
   };
 };
 
-/// What F returns when it is given the result of a Future<T>, or the future itself.
-template <class F, class T>
-struct ContinuationCall {
-  static constexpr bool takes_future = std::is_invocable_v<F, const Future<T>&>;
-  static constexpr bool takes_result = std::is_invocable_v<F, std::add_lvalue_reference_t<const T>>;
-};
-template <class F>
-struct ContinuationCall<F, void> {
-  static constexpr bool takes_future = std::is_invocable_v<F, const Future<void>&>;
-  static constexpr bool takes_result = std::is_invocable_v<F>;
-};
-
 template <class F, class T>
 constexpr auto continuation_result() {
   if constexpr (ContinuationCall<F, T>::takes_future) {
@@ -207,7 +215,7 @@ constexpr auto continuation_result() {
 template <class T, class Runner, class F>
 auto chain(FutureState<T>& source, Runner runner, F&& fn) {
   using G = std::decay_t<F>;
-  static_assert(ContinuationCall<G, T>::takes_future || ContinuationCall<G, T>::takes_result,
+  static_assert(ContinuationCall<G, T>::takes_result || ContinuationCall<G, T>::takes_future,
                 "then(fn): fn must be callable with the result of this future, or with a const Future<T>&");
   using R = typename decltype(continuation_result<G, T>())::type;
   auto* const state = new ContinuationState<R, T, Runner, G>{runner, std::forward<F>(fn)};

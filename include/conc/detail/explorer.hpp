@@ -61,6 +61,7 @@ class Explorer final : private sync::simulated::Machine {
   bool run_once(void* (*entry)(void*), void* argument, Chooser& chooser) {
     chooser_ = &chooser;
     used_ = 0;
+    at_once_ = 1;
     alive_ = 0;
     ready_.clear();
     sleepers_.clear();
@@ -91,6 +92,8 @@ class Explorer final : private sync::simulated::Machine {
   [[nodiscard]] const std::vector<Choice>& choices() const noexcept { return choices_; }
   [[nodiscard]] std::uint32_t seed() const noexcept { return seed_; }
   [[nodiscard]] std::size_t threads() const noexcept { return used_; }
+  /// Among how many threads the last schedule had to choose, at most.
+  [[nodiscard]] std::size_t at_once() const noexcept { return at_once_; }
 
   /// What all schedules together have done. Any thread may ask.
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_.load(mo::relaxed); }
@@ -146,6 +149,7 @@ class Explorer final : private sync::simulated::Machine {
       move_clock();
     }
     if (ready_.size() > 1) {
+      at_once_ = (std::max)(at_once_, ready_.size());
       if (++in_a_row_ == kSpins) {
         step_aside();
       } else {
@@ -530,6 +534,7 @@ class Explorer final : private sync::simulated::Machine {
 
   std::vector<std::unique_ptr<Fiber>> fibers_;  // those of this schedule first, by number
   std::size_t used_ = 0;                        // how many of them are of this schedule
+  std::size_t at_once_ = 1;                     // how many of those were ready at some moment of this schedule
   std::size_t alive_ = 0;                       // how many of those have not ended
   std::vector<Fiber*> ready_;
   std::vector<Fiber*> sleepers_;

@@ -12,6 +12,7 @@
 /// running     one thread runs the task: callable and result are its own. cancel() fails.
 /// settling    one thread puts a result in from outside. Lasts for a move of the result.
 /// cancelling  one thread destroys the callable and its arguments. Lasts for that.
+///             In all of these the list of callbacks belongs to whoever has locked it, and may grow and shrink.
 /// succeeded, failed, cancelled   final: the result never changes. The callable is gone. Callbacks are handed out once,
 ///             to the thread that came here, which calls them after the change and without a lock.
 #pragma once
@@ -25,9 +26,9 @@
 #include <conc/error.hpp>
 #include <conc/lock.hpp>
 #include <conc/thread.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -92,13 +93,13 @@ struct TaskFrame {
   unsigned depth;  // of tasks on this stack
 };
 
-/// Which tasks wait for which futures, without a deadline: a cycle among them would never end.
+/// Which tasks wait for which futures, without a deadline: a wait that counts on itself alone would never end.
 class WaitGraph {
  public:
-  /// One wait of the thread that runs `frame`, for as long as it lives.
+  /// One wait of the thread that runs `frame`, for as long as it lives: for any one of `count` futures (null: not for that).
   struct Edge {
-    Edge(WaitGraph& all, TaskFrame& innermost, FutureCore& awaited_future, const char* operation)
-        : graph{all}, frame{innermost}, awaited{awaited_future} {
+    Edge(WaitGraph& all, TaskFrame& innermost, FutureCore* const* futures, std::size_t n, const char* operation)
+        : graph{all}, frame{innermost}, awaited{futures}, count{n} {
       graph.add(*this, operation);
     }
     Edge(const Edge&) = delete;
@@ -113,31 +114,47 @@ class WaitGraph {
       return inner != nullptr;
     }
 
+    /// The first of the futures.
+    [[nodiscard]] const FutureCore& target() const noexcept {
+      FutureCore* const* future = awaited;
+      while (*future == nullptr) {
+        ++future;
+      }
+      return **future;
+    }
+
     WaitGraph& graph;
     TaskFrame& frame;
-    FutureCore& awaited;
+    FutureCore* const* const awaited;
+    const std::size_t count;
     Edge* previous = nullptr;
     Edge* next = nullptr;
+    Edge* next_reached = nullptr;  // during a search
+    bool reached = false;          // likewise
   };
 
   constexpr WaitGraph() noexcept = default;
 
  private:
-  /// @throws DeadlockError if `edge` would close a cycle; then it is not there.
+  /// @throws DeadlockError if the wait would never end; then `edge` is not there.
   void add(Edge& edge, const char* operation);
-
-  // With the lock held.
-  const Edge* wait_inside(const FutureCore& task) const noexcept;
-  /// The names of the tasks in the cycle that `edge` closes by waiting, in the end, for `closing`.
-  std::string cycle(const Edge& edge, const FutureCore& closing) const;
-
   void remove(Edge& edge) noexcept {
     const ScopedLock guard{lock_};
+    unlink(edge);
+  }
+
+  // With the lock held.
+  void unlink(Edge& edge) noexcept {
     (edge.previous != nullptr ? edge.previous->next : first_) = edge.next;
     if (edge.next != nullptr) {
       edge.next->previous = edge.previous;
     }
   }
+  /// Whether a future that nobody waits inside of is within reach of `start`.
+  bool can_end(Edge& start) noexcept;
+  Edge* wait_inside(const FutureCore& task) const noexcept;
+  /// The names of tasks that wait for each other in a circle, which `start` leads into.
+  std::string circle(const Edge& start) const;
 
   Lock lock_;
   Edge* first_ = nullptr;
@@ -340,14 +357,10 @@ class FutureCore : public Task {
       return false;
     }
     const auto* const frame = static_cast<const TaskFrame*>(sync::this_thread().frame);
-    if (frame != nullptr && frame->depth >= sync::deepest) {
+    if (frame != nullptr && (frame->depth >= sync::deepest || sync::stack_is_short())) {
       return claim_elsewhere(*this_worker());
     }
-    if (!start()) {
-      return false;
-    }
-    execute_claimed();
-    return true;
+    return claim_here();
   }
 
   // Callbacks.
@@ -448,9 +461,12 @@ class FutureCore : public Task {
   /// Tells the worker's pool that this thread is as good as idle, if it has nothing else to do but to finish this task.
   WorkerFace* tell_nearly_idle() noexcept {
     WorkerFace* const worker = this_worker();
+    if (worker == nullptr || worker->current != this) {
+      return nullptr;
+    }
+    worker->current = nullptr;  // while callbacks run here, this block may become that of another future
     // relaxed: callbacks that are registered later make it busy again.
-    if (worker == nullptr || worker->current != this || worker->nearly_idle == nullptr ||
-        (word_.load(mo::relaxed) & kCallbacks) != 0) {
+    if (worker->nearly_idle == nullptr || (word_.load(mo::relaxed) & kCallbacks) != 0) {
       return nullptr;
     }
     worker->nearly_idle(*worker);
@@ -584,7 +600,8 @@ class FutureCore : public Task {
     if (frame == nullptr) {
       return sleep(never, operation);
     }
-    const WaitGraph::Edge edge{wait_graph, *frame, *this, operation};
+    FutureCore* const awaited = this;
+    const WaitGraph::Edge edge{wait_graph, *frame, &awaited, 1, operation};
     return sleep(never, operation);
   }
 
@@ -611,30 +628,39 @@ class FutureCore : public Task {
   /// Claims it on a thread of its own, for this stack is deep enough. The tasks of this stack stay the outer ones of it.
   [[gnu::noinline]] bool claim_elsewhere(WorkerFace& worker) {
     TaskFrame base{static_cast<TaskFrame*>(sync::this_thread().frame), nullptr, 0};
+    bool prepared = worker.prepare == nullptr;
     bool claimed = false;
-    const auto on_fresh_thread = [this, &worker, &base, &claimed] {
+    const auto on_fresh_thread = [this, &worker, &base, &prepared, &claimed] {
+      if (!prepared) {
+        try {
+          worker.prepare(worker);
+        } catch (...) {  // as if there were no thread
+          return;
+        }
+        prepared = true;
+      }
       sync::ThreadRecord& record = sync::this_thread();
       record.worker = &worker;
       record.frame = &base;
-      if (start()) {
-        execute_claimed();
-        claimed = true;
-      }
+      claimed = claim_here();
     };
-    std::optional<Thread> thread;
     try {
       const ThreadOptions& mine = this_thread_state().options;
-      thread.emplace(ThreadOptions{.name = mine.name, .stack_size = mine.stack_size}, on_fresh_thread);
-      thread->start();
-    } catch (const std::exception&) {  // no thread to be had: then this stack must do
-      if (!start()) {
-        return false;
-      }
-      execute_claimed();
-      return true;
+      Thread thread{ThreadOptions{.name = mine.name, .stack_size = mine.stack_size}, on_fresh_thread};
+      thread.start();
+      thread.join();
+    } catch (const std::exception&) {  // no thread to be had
+      prepared = false;
     }
-    thread->join();
-    return claimed;
+    return prepared ? claimed : claim_here();  // else this stack must do
+  }
+
+  bool claim_here() {
+    if (!start()) {
+      return false;
+    }
+    execute_claimed();
+    return true;
   }
 
   sync::Atomic<std::uint64_t> word_;
@@ -643,31 +669,70 @@ class FutureCore : public Task {
 
 inline void WaitGraph::add(Edge& edge, const char* operation) {
   const ScopedLock guard{lock_};
-  // Every step goes to the wait of another thread, and what is there already has no cycle: this ends.
-  const FutureCore* awaited = &edge.awaited;
-  while (awaited != nullptr) {
-    if (edge.waits_inside(*awaited)) {
-      throw DeadlockError{std::string{operation} + ": the wait would never end: " + cycle(edge, *awaited)};
-    }
-    const Edge* const next = wait_inside(*awaited);
-    awaited = next == nullptr ? nullptr : &next->awaited;
-  }
   edge.next = first_;
   if (first_ != nullptr) {
     first_->previous = &edge;
   }
   first_ = &edge;
+  if (can_end(edge)) {
+    return;
+  }
+  struct Unlink {
+    WaitGraph& graph;
+    Edge& edge;
+    ~Unlink() { graph.unlink(edge); }
+  };
+  const Unlink unlink_anyway{*this, edge};
+  throw DeadlockError{std::string{operation} + ": the wait would never end: " + circle(edge)};
 }
 
-inline const WaitGraph::Edge* WaitGraph::wait_inside(const FutureCore& task) const noexcept {
-  const Edge* edge = first_;
+inline bool WaitGraph::can_end(Edge& start) noexcept {
+  Edge* reached = &start;  // a list that grows at its end
+  Edge* last = &start;
+  start.reached = true;
+  bool found = false;
+  for (const Edge* edge = reached; edge != nullptr && !found; edge = edge->next_reached) {
+    for (std::size_t i = 0; i < edge->count && !found; ++i) {
+      if (edge->awaited[i] == nullptr) {
+        continue;
+      }
+      Edge* const next = wait_inside(*edge->awaited[i]);
+      found = next == nullptr;
+      if (!found && !next->reached) {
+        next->reached = true;
+        last = last->next_reached = next;
+      }
+    }
+  }
+  while (reached != nullptr) {
+    reached->reached = false;
+    reached = std::exchange(reached->next_reached, nullptr);
+  }
+  return found;
+}
+
+inline WaitGraph::Edge* WaitGraph::wait_inside(const FutureCore& task) const noexcept {
+  Edge* edge = first_;
   while (edge != nullptr && !edge->waits_inside(task)) {
     edge = edge->next;
   }
   return edge;
 }
 
-inline std::string WaitGraph::cycle(const Edge& edge, const FutureCore& closing) const {
+inline std::string WaitGraph::circle(const Edge& start) const {
+  // Where every wait counts on others, following one of its futures each time ends in a circle, at the latest after as
+  // many steps as there are waits. The new one, which closes it, is part of it unless it waits for several.
+  const Edge* begin = &start;
+  for (const Edge* step = first_; step != nullptr; step = step->next) {
+    begin = wait_inside(begin->target());
+    if (begin == &start) {
+      break;
+    }
+  }
+  const FutureCore* closing = &begin->target();
+  for (const Edge* edge = wait_inside(*closing); edge != begin; edge = wait_inside(*closing)) {
+    closing = &edge->target();
+  }
   const std::string link = " waits for ";
   // `task`, and the tasks inside it on the same stack.
   const auto names = [&link](const TaskFrame& innermost, const FutureCore& task) {
@@ -682,13 +747,13 @@ inline std::string WaitGraph::cycle(const Edge& edge, const FutureCore& closing)
     }
     return text;
   };
-  std::string text = names(edge.frame, closing);
-  for (const FutureCore* awaited = &edge.awaited; awaited != &closing;) {
+  std::string text = names(begin->frame, *closing);
+  for (const FutureCore* awaited = &begin->target(); awaited != closing;) {
     const Edge* const next = wait_inside(*awaited);
     text += link + names(next->frame, *awaited);
-    awaited = &next->awaited;
+    awaited = &next->target();
   }
-  return text + link + type_name(closing.callable());
+  return text + link + type_name(closing->callable());
 }
 
 }  // namespace detail

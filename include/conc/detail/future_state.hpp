@@ -7,6 +7,7 @@
 
 #include <conc/detail/future_core.hpp>
 #include <conc/stop_token.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <new>
@@ -18,24 +19,33 @@
 namespace conc::inline CONC_ABI {
 template <class T>
 class Future;
-}
+
+/// Specialize it as true for a type of results that says that it can be copied, but cannot: a struct with a vector of
+/// unique_ptr, for example. Such results are only moved.
+template <class T>
+inline constexpr bool only_moved = false;
+}  // namespace conc::inline CONC_ABI
 
 namespace conc::inline CONC_ABI::detail {
 
 /// What stands for void where a value is stored.
 struct Nothing {};
 
-/// Whether a T can be copied. A container of what cannot be copied says that it can.
+/// Whether a T can be copied. Containers and tuples of what cannot be copied say that they can.
 template <class T>
 constexpr bool copyable() {
-  if constexpr (requires { typename T::value_type; }) {
-    if constexpr (!std::is_same_v<typename T::value_type, T>) {
-      return std::is_copy_constructible_v<T> && copyable<typename T::value_type>();
-    } else {
-      return std::is_copy_constructible_v<T>;
-    }
+  if constexpr (only_moved<T> || !std::is_copy_constructible_v<T>) {
+    return false;
+  } else if constexpr (requires {
+                         typename T::allocator_type;
+                         typename T::value_type;
+                       }) {
+    return std::is_same_v<typename T::value_type, T> || copyable<typename T::value_type>();
+  } else if constexpr (requires { std::tuple_size<T>::value; }) {
+    return []<std::size_t... i>(std::index_sequence<i...>) { return (copyable<std::tuple_element_t<i, T>>() && ...); }
+    (std::make_index_sequence<std::tuple_size_v<T>>{});
   } else {
-    return std::is_copy_constructible_v<T>;
+    return true;
   }
 }
 
@@ -85,6 +95,8 @@ class FutureState : public FutureCore {
   void put(Args&&... args) {
     if constexpr (std::is_lvalue_reference_v<T>) {
       ((value_ = __builtin_addressof(args)), ...);
+    } else if constexpr (std::is_arithmetic_v<T>) {
+      ::new (place()) T(static_cast<T>(args)...);  // said, so that no compiler warns here of what the caller wants
     } else {
       ::new (place()) Stored<T>(std::forward<Args>(args)...);
     }
@@ -134,6 +146,7 @@ class FutureState : public FutureCore {
       } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
         abandon();
         fail(make_error<BrokenPromise>("Future: the thread that ran the task was made to exit"));
+        count(Outcome::failed);
         finish(failed, owner);
         throw;
 #endif

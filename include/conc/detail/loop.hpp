@@ -117,10 +117,19 @@ class Loop : public RefCounted, public Recycled {
   alignas(apart) sync::Atomic<std::size_t> next_{0};  // the first element that nobody has taken
 };
 
+/// Whether the calling thread, which is no worker, runs tasks in their stead: see Scheduler::sweep().
+inline bool stands_in() noexcept {
+  const sync::ThreadRecord& me = sync::this_thread();
+  return me.worker == nullptr && me.frame != nullptr && static_cast<const TaskFrame*>(me.frame)->task == nullptr;
+}
+
 /// Calls share(begin, end) for parts of [0, n), on this thread and on workers of `executor`.
 template <class E, class F>
 __attribute__((no_sanitize("undefined"))) void run_loop(E& executor, std::size_t n, const F& share) {
-  const bool by_worker = this_worker() != nullptr;
+  bool by_worker = false;  // of this executor: one thread less can come to help
+  if constexpr (requires { executor.worker_index().has_value(); }) {
+    by_worker = executor.worker_index().has_value() || stands_in();
+  }
   const std::size_t workers = executor.max_workers();
   std::size_t helpers = by_worker ? workers - 1 : workers;
   helpers = helpers < n ? helpers : n - 1;

@@ -8,6 +8,7 @@
 #include <conc/future.hpp>
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -76,12 +77,27 @@ struct MapCall {
   std::vector<Items> items;
 };
 
+/// What a task keeps of an item of a range: a value of its own, also where the range gives proxies, as a vector<bool> does.
+template <class Range>
+struct ItemOf {
+  using Iterator = std::decay_t<decltype(std::begin(std::declval<Range&>()))>;
+  template <class I>
+  static auto find() {
+    if constexpr (requires { typename std::iter_value_t<I>; }) {
+      return std::type_identity<std::iter_value_t<I>>{};
+    } else {
+      return std::type_identity<std::decay_t<decltype(*std::declval<I&>())>>{};
+    }
+  }
+  using type = typename decltype(find<Iterator>())::type;
+};
+
 /// The end of a MapResult, which knows by itself when it is over.
 struct MapEnd {};
 
 template <class E, class F, class... Ranges>
 class MapResult {
-  using Items = std::tuple<std::decay_t<decltype(*std::begin(std::declval<Ranges&>()))>...>;
+  using Items = std::tuple<typename ItemOf<Ranges>::type...>;
   static_assert(
       requires(F & fn, Items items) { std::apply(fn, std::move(items)); },
       "map(fn, ranges...): fn cannot be called with one item of each range (they are passed as copies)");
@@ -152,7 +168,7 @@ class MapResult {
 
  private:
   bool at_end() const {
-    return [this]<std::size_t... i>(std::index_sequence<i...>) {
+    return ended_ || [this]<std::size_t... i>(std::index_sequence<i...>) {
       return ((std::get<i>(positions_) == std::get<i>(ends_)) || ...);
     }
     (std::index_sequence_for<Ranges...>{});
@@ -168,7 +184,13 @@ class MapResult {
       std::apply([&call](auto&... at) { call.items.emplace_back(*at...); }, positions_);
       std::apply([](auto&... at) { (static_cast<void>(++at), ...); }, positions_);
     }
-    tasks_.push_back(executor_.submit(std::move(call)));
+    tasks_.emplace_back();  // now: what was submitted must be remembered
+    try {
+      tasks_.back() = executor_.submit(std::move(call));
+    } catch (...) {
+      tasks_.pop_back();
+      throw;
+    }
     return true;
   }
 
@@ -206,7 +228,7 @@ class MapResult {
     for (; first_ < tasks_.size(); ++first_) {
       tasks_[first_].cancel();
     }
-    positions_ = ends_;
+    ended_ = true;
   }
 
   E& executor_;
@@ -224,6 +246,7 @@ class MapResult {
   std::size_t next_ = 0;  // the place in it
   std::optional<Stored<R>> current_;
   bool begun_ = false;
+  bool ended_ = false;  // no more is submitted
 };
 
 }  // namespace detail

@@ -323,6 +323,7 @@ __attribute__((no_sanitize("undefined"))) inline void* run_thread(void* argument
   sync::ThreadRecord& record = sync::this_thread();
   record.id = self.ident.load(mo::relaxed);  // relaxed: written before this thread was started
   record.thread = &self;
+  record.stack_middle = sync::middle_of_stack();
   self.native_id.store(sync::native_thread_id(), mo::relaxed);  // relaxed: a number that stands alone
   sync::set_thread_name(name);
   struct Finish {

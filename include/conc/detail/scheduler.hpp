@@ -3,13 +3,14 @@
 /// Scheduler: the queues and the worker threads of a thread pool.
 ///
 ///     other threads                        worker                      worker
-///          | push: one exchange         own     dealt               own     dealt
+///          | push: one CAS              own     dealt               own     dealt
 ///          v                             ^        ^ |                ^        ^ |
 ///        inbox ---- taken as a whole ----|--------' '----- steal --->|        |
 ///                   dealt in chunks      '--- pushed by its tasks; anybody may steal the oldest
 ///
 /// A worker runs what its own tasks have submitted, newest first; then what was dealt to it from outside, oldest first;
-/// then it looks outside; then it steals. Every 64th time it looks outside first.
+/// then it looks outside; then it steals. Of 64 looks one goes outside first, one to the oldest that its tasks have
+/// submitted, and one to the others' queues.
 ///
 /// A worker that finds nothing becomes idle. One idle worker at a time searches, which means looking again and again for
 /// about the price of a wake-up; the others sleep. Whoever queues a task calls an idle worker if none searches, and if
@@ -51,6 +52,9 @@
 namespace conc::inline CONC_ABI::detail {
 
 class Scheduler;
+
+/// The number of the pool that was made last. One for all modules of a process: their workers meet.
+[[gnu::visibility("default")]] inline constinit std::atomic<std::uint32_t> last_pool_number{0};
 
 /// One worker: its queues, and what only its thread touches.
 class alignas(apart) Worker : public WorkerFace {
@@ -168,8 +172,10 @@ class Scheduler : public ExitHook {
       throw_closed();
     }
     if (pushed == Inbox::Pushed::first || !lobby_.complete()) {
-      // The first worker will look, once it is initialized: that is no reason for a second one.
-      call_somebody(started_one ? Lobby::Newcomers::none : Lobby::Newcomers::until_closed);
+      // The first worker will look for this task once it is initialized: that is no reason for a second one.
+      // seq_cst: comes after the push; the worker looks after it has dropped the flag.
+      const bool will_look = started_one && first_initializes_.load(mo::seq_cst);
+      call_somebody(will_look ? Lobby::Newcomers::none : Lobby::Newcomers::until_closed);
     }
     return true;
   }
@@ -214,8 +220,8 @@ class Scheduler : public ExitHook {
 
   /// No task is accepted any more. What is queued is run, unless `cancel`. Does not wait.
   void close(bool cancel) {
-    if (sync::process_id() != process_) {
-      return;  // a forked child, which has no workers
+    if (is_forked()) {
+      return;
     }
     const std::exception_ptr cancelled;
     end(cancel ? &cancelled : nullptr);
@@ -224,25 +230,20 @@ class Scheduler : public ExitHook {
 
   /// Waits until all workers have ended; after close().
   void join() {
-    if (sync::process_id() != process_) {
+    if (is_forked()) {
       return;
     }
     quiet_.await(never, Spin{}, {"ThreadPoolExecutor::shutdown", this}, [this] { return lobby_.empty(); });
-    for (std::size_t i = 0; i < options_.max_workers; ++i) {
-      // acquire: pairs with the release of who started it.
-      if (Worker* const worker = workers_[i].load(mo::acquire); worker != nullptr && worker->thread) {
-        Thread thread = *worker->thread;
-        thread.join();
-      }
+    // No thread is started any more. One of them may be calling, from the destructor of a thread_local, and others may
+    // do the same: then nobody waits for anybody, and the program's exit joins them.
+    const std::uint64_t me = sync::this_thread_id();
+    if (any_thread([me](const Thread& thread) { return thread.ident() == me; })) {
+      return;
     }
-    std::vector<Thread> former;
-    {
-      const ScopedLock guard{starting_};
-      former = former_;
-    }
-    for (Thread& thread : former) {
+    any_thread([](Thread thread) {
       thread.join();
-    }
+      return false;
+    });
   }
 
   void at_exit() noexcept override { close(false); }
@@ -254,6 +255,11 @@ class Scheduler : public ExitHook {
   }
 
   // Looking.
+
+  /// Counts a task that no worker has met.
+  void count(Outcome outcome) noexcept {
+    elsewhere_[static_cast<std::size_t>(outcome)].fetch_add(1, mo::relaxed);  // relaxed: for statistics
+  }
 
   struct Numbers {
     std::size_t queued = 0;
@@ -279,7 +285,7 @@ class Scheduler : public ExitHook {
       return false;
     });
     for (std::size_t i = 0; i < kOutcomes; ++i) {
-      result.outcomes[i] += swept_[i].load(mo::relaxed);  // relaxed, twice: for statistics
+      result.outcomes[i] += elsewhere_[i].load(mo::relaxed);  // relaxed: for statistics
     }
     const std::size_t idle = lobby_.idle();
     result.workers = lobby_.started();
@@ -296,8 +302,33 @@ class Scheduler : public ExitHook {
   static std::uint32_t next_number() noexcept {
     // relaxed: only distinctness matters. Not 0; after 2^30 pools a number may serve two of them, and then a worker of the
     // one may run a task of the other that it waits for.
-    const std::uint32_t number = (last_number.fetch_add(1, mo::relaxed) + 1) & kNumberMask;
+    const std::uint32_t number = (last_pool_number.fetch_add(1, mo::relaxed) + 1) & kNumberMask;
     return number != 0 ? number : next_number();
+  }
+
+  /// Calls `visit` with a handle of each thread there was, without a lock, until it returns true.
+  template <class Visit>
+  bool any_thread(Visit visit) {
+    for (std::size_t i = 0; i < options_.max_workers; ++i) {
+      // acquire: pairs with the release of who started it.
+      if (Worker* const worker = workers_[i].load(mo::acquire);
+          worker != nullptr && worker->thread && visit(*worker->thread)) {
+        return true;
+      }
+    }
+    for (std::size_t i = 0;; ++i) {
+      std::optional<Thread> thread;
+      {
+        const ScopedLock guard{starting_};
+        if (i == former_.size()) {
+          return false;
+        }
+        thread = former_[i];
+      }
+      if (visit(*thread)) {
+        return true;
+      }
+    }
   }
 
   [[noreturn, gnu::cold, gnu::noinline]] void throw_closed() {
@@ -327,6 +358,7 @@ class Scheduler : public ExitHook {
     if (!lobby_.call_first()) {
       return false;
     }
+    first_initializes_.store(static_cast<bool>(options_.initializer), mo::relaxed);  // relaxed: its start publishes it
     try {
       start_worker();
     } catch (...) {
@@ -337,7 +369,8 @@ class Scheduler : public ExitHook {
   }
 
   void not_started(const std::exception_ptr& why) noexcept {
-    if (lobby_.not_started()) {  // nobody will run what is queued
+    const auto self = Ref<Scheduler>::share(this);  // a callback of what is swept may drop the pool
+    if (lobby_.not_started()) {                     // nobody will run what is queued
       sweep(why);
     } else if (in_sight()) {  // others may have counted on the newcomer
       lobby_.call(Lobby::Newcomers::none);
@@ -345,8 +378,15 @@ class Scheduler : public ExitHook {
     quiet_.notify(sync::everybody);
   }
 
+  /// Whether this is the child of a fork that had workers before: they are not here.
+  bool is_forked() const noexcept {
+    const std::uint64_t process = process_.load(mo::relaxed);  // relaxed: no fork while threads are started
+    return process != 0 && process != sync::process_id();
+  }
+
   void start_worker() {
     const ScopedLock guard{starting_};
+    process_.store(sync::process_id(), mo::relaxed);  // relaxed: see is_forked()
     std::size_t free = 0;
     // relaxed: written under this lock. acquire: pairs with the release of a worker that has ended.
     while (workers_[free].load(mo::relaxed) != nullptr && workers_[free].load(mo::relaxed)->alive.load(mo::acquire)) {
@@ -407,6 +447,8 @@ class Scheduler : public ExitHook {
         options_.initializer();
 #if defined(__GLIBCXX__)
       } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
+        become_broken(make_error<BrokenPromise>("it made its thread exit"));
+        present.ended = true;
         throw;
 #endif
       } catch (...) {
@@ -414,6 +456,8 @@ class Scheduler : public ExitHook {
         present.ended = true;
         return;
       }
+      // seq_cst: comes before the first look for tasks; see push().
+      first_initializes_.exchange(false, mo::seq_cst);
     }
     while (Task* const task = me.next()) {
       me.run(*task);
@@ -423,6 +467,9 @@ class Scheduler : public ExitHook {
 
   /// The worker's thread was made to exit by its task: another one takes over. @return false if there is none
   bool replace(Worker& me) noexcept {
+    if (me.presence.idle) {
+      come_out(me);  // it is not, before its initializer has returned
+    }
     try {
       const ScopedLock guard{starting_};
       start_thread(me);
@@ -458,10 +505,10 @@ class Scheduler : public ExitHook {
     if (first && slots_) {
       slots_->release((std::numeric_limits<std::int32_t>::max)() / 2);  // who waits for room learns that it is closed
     }
-    if (refusal != nullptr) {
-      sweep(*refusal);
-    }
     lobby_.close();
+    if (refusal != nullptr) {
+      sweep(*refusal);  // by now workers take no more tasks from their own, so this ends
+    }
     // What was on its way from the inbox to the chain was seen by nobody.
     if (in_sight()) {
       call_somebody(Lobby::Newcomers::always);
@@ -482,7 +529,7 @@ class Scheduler : public ExitHook {
       if (task.takes_slot != 0) {
         slots_->release();
       }
-      swept_[static_cast<std::size_t>(task.refuse(why))].fetch_add(1, mo::relaxed);  // relaxed: for statistics
+      count(task.refuse(why));
     };
     Task* task = nullptr;
     {
@@ -503,8 +550,17 @@ class Scheduler : public ExitHook {
       }
       return false;
     });
-    while (kept != nullptr) {  // their makers may all be waiting for them, so that no worker is free
-      std::exchange(kept, kept->next)->run();
+    if (kept != nullptr) {  // their makers may all be waiting for them, so that no worker is free
+      sync::ThreadRecord& record = sync::this_thread();
+      TaskFrame instead{static_cast<TaskFrame*>(record.frame), nullptr, 0};
+      record.frame = &instead;
+      while (kept != nullptr) {
+        const Outcome outcome = std::exchange(kept, kept->next)->run();
+        if (this_worker() == nullptr) {  // which counts by itself
+          count(outcome);
+        }
+      }
+      record.frame = instead.outer;
     }
     sweeping_.fetch_sub(1, mo::seq_cst);  // seq_cst: see EventCount
     quiet_.notify(sync::everybody);
@@ -596,6 +652,9 @@ class Scheduler : public ExitHook {
     quiet_.notify(sync::everybody);
   }
 
+  /// For a fresh thread on which the worker goes on.
+  static void prepare(WorkerFace& face) { static_cast<Worker&>(face).pool.options_.initializer(); }
+
   /// The worker is as good as idle. This counts while there are workers to be started: none is, as long as one is idle.
   static void nearly_idle(WorkerFace& face) noexcept {
     auto& me = static_cast<Worker&>(face);
@@ -642,19 +701,18 @@ class Scheduler : public ExitHook {
     return first;
   }
 
-  inline static constinit std::atomic<std::uint32_t> last_number{0};
-
   const SchedulerOptions options_;
   const std::uint32_t number_;
-  const std::uint64_t process_ = sync::process_id();
-  std::vector<sync::Atomic<Worker*>> workers_;     // its size never changes
-  std::optional<Semaphore> slots_;                 // the places in a bounded queue
-  std::atomic<std::uint64_t> swept_[kOutcomes]{};  // what became of tasks that were refused
-  Lock starting_;                                  // guards the start of workers
-  std::vector<Thread> former_;                     // threads of workers that got another one; guarded by starting_
-  std::exception_ptr broken_;                      // why, if an initializer failed; guarded by outside_
-  sync::Atomic<std::uint32_t> sweeping_{0};        // how many threads refuse tasks
-  EventCount quiet_;                               // notified when workers become idle or end
+  std::atomic<std::uint64_t> process_{0};              // where the workers are; 0 before the first one
+  std::vector<sync::Atomic<Worker*>> workers_;         // its size never changes
+  std::optional<Semaphore> slots_;                     // the places in a bounded queue
+  std::atomic<std::uint64_t> elsewhere_[kOutcomes]{};  // what became of tasks that no worker has met
+  Lock starting_;                                      // guards the start of workers
+  std::vector<Thread> former_;                         // threads of workers that got another one; guarded by starting_
+  std::exception_ptr broken_;                          // why, if an initializer failed; guarded by outside_
+  sync::Atomic<bool> first_initializes_{false};        // the worker that was started when there was none
+  sync::Atomic<std::uint32_t> sweeping_{0};            // how many threads refuse tasks
+  EventCount quiet_;                                   // notified when workers become idle or end
   alignas(apart) Lobby lobby_;
   sync::Hint submitter_cpu_{sync::no_cpu};  // where the last task came from
   alignas(apart) Inbox inbox_;
@@ -664,6 +722,7 @@ class Scheduler : public ExitHook {
 
 inline Worker::Worker(Scheduler& scheduler, std::size_t number) : pool{scheduler}, index{number} {
   home = scheduler.number_;
+  prepare = scheduler.options_.initializer ? &Scheduler::prepare : nullptr;
   nearly_idle = &Scheduler::nearly_idle;
   busy_again = &Scheduler::busy_again;
 }
@@ -690,7 +749,9 @@ inline void Worker::run(Task& task) {
     ~Done() {
       me.current = nullptr;
       if (me.presence.idle) {
-        me.finishing.store(false, mo::release);  // release: pairs with the acquire in Scheduler::quiet()
+        // release: pairs with the acquire in Scheduler::quiet(). seq_cst, and an exchange: comes before this worker's look
+        // for who waits there.
+        me.finishing.exchange(false, mo::seq_cst);
       }
     }
   };
@@ -703,10 +764,21 @@ inline void Worker::run(Task& task) {
 }
 
 inline Task* Worker::look() {
-  constexpr unsigned kOutsideFirst = 64;
+  // Now and then something else comes first, so that nothing waits for ever.
+  constexpr unsigned kRound = 64;
   Task* task = nullptr;
-  if (++tick_ % kOutsideFirst == 0) {
-    task = from_outside();
+  switch (++tick_ % kRound) {
+    case 0:
+      task = from_outside();
+      break;
+    case kRound / 3:
+      task = own.steal();  // the oldest one
+      break;
+    case kRound * 2 / 3:
+      task = steal();
+      break;
+    default:
+      break;
   }
   if (task == nullptr) {
     task = own.pop();

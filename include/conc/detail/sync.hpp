@@ -12,6 +12,8 @@
 ///   start(thread, entry, argument, stack_size), join(thread), try_join(thread), set_thread_name(name)
 ///   gone(thread)                       it will not run again nor needs to be joined: its exploration is over. Else false
 ///   native_thread_id(), is_main_thread(), process_id()
+///   middle_of_stack()                  of the calling thread; null if the system does not tell. stack_is_short(): whether a
+///                                      thread that has noted it has come so far
 ///   exploring()                        whether the calling thread belongs to an exploration
 ///   this_thread()                      the calling thread's ThreadRecord
 ///   Unscheduled                        a guard: what it encloses is bookkeeping, no scheduling point
@@ -77,6 +79,7 @@ struct ThreadRecord {
   void* thread = nullptr;                  // thread.hpp's state of this thread
   void* worker = nullptr;                  // the WorkerFace of the executor whose worker it is
   void* frame = nullptr;                   // the TaskFrame of the task that it runs
+  const void* stack_middle = nullptr;      // of a thread that conc has started; else null
   std::uint32_t partner_cpu = 0xffffffff;  // where the future was made done that it waited for last; no_cpu at first
   std::atomic<const char*> waits_in{nullptr};   // the operation it sleeps in ("Queue::get"), or null
   std::atomic<const void*> waits_for{nullptr};  // the object of that operation
@@ -110,6 +113,7 @@ using backend::exploring;
 using backend::gone;
 using backend::is_main_thread;
 using backend::join;
+using backend::middle_of_stack;
 using backend::native_thread_id;
 using backend::now;
 using backend::patience;
@@ -118,6 +122,7 @@ using backend::process_id;
 using backend::random;
 using backend::set_thread_name;
 using backend::spin_limit;
+using backend::stack_is_short;
 using backend::start;
 using backend::this_cpu;
 using backend::this_thread;

@@ -155,6 +155,25 @@ inline std::uint64_t native_thread_id() noexcept { return static_cast<std::uint6
 
 inline std::uint64_t process_id() noexcept { return static_cast<std::uint64_t>(getpid()); }
 
+inline const void* middle_of_stack() noexcept {
+  const KeepErrno keep;
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
+    return nullptr;
+  }
+  void* lowest = nullptr;
+  std::size_t size = 0;
+  const int failed = pthread_attr_getstack(&attributes, &lowest, &size);
+  pthread_attr_destroy(&attributes);
+  return failed == 0 ? static_cast<const char*>(lowest) + size / 2 : nullptr;
+}
+
+/// Stacks grow downwards wherever Linux runs threads.
+[[gnu::noinline]] inline bool stack_is_short() noexcept {
+  return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) <
+         reinterpret_cast<std::uintptr_t>(this_thread().stack_middle);
+}
+
 constexpr bool exploring() noexcept { return false; }
 
 inline bool is_main_thread() noexcept { return native_thread_id() == process_id(); }

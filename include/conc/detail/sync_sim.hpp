@@ -148,13 +148,17 @@ inline std::uint32_t random() noexcept { return machine ? machine->random() : na
 inline void pause() noexcept { machine ? machine->give_way() : native::pause(); }
 inline void yield() noexcept { machine ? machine->give_way() : native::yield(); }
 
-/// Every simulated thread has a CPU of its own.
-inline std::uint32_t this_cpu() noexcept { return machine ? machine->running->number : native::this_cpu(); }
+/// Two simulated threads share a CPU, as far as they can tell.
+inline std::uint32_t this_cpu() noexcept { return machine ? machine->running->number / 2 : native::this_cpu(); }
 inline std::uint64_t native_thread_id() noexcept {
   return machine ? machine->running->number + 1U : native::native_thread_id();
 }
 
 using native::process_id;
+
+/// A simulated thread's stack is the explorer's to watch.
+inline const void* middle_of_stack() noexcept { return machine ? nullptr : native::middle_of_stack(); }
+inline bool stack_is_short() noexcept { return machine == nullptr && native::stack_is_short(); }
 
 inline bool exploring() noexcept { return machine != nullptr; }
 

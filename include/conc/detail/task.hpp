@@ -93,8 +93,10 @@ class Counter {
 /// What a worker thread of an executor shows to the tasks it runs: ThreadRecord::worker points to it.
 struct WorkerFace {
   std::uint32_t home = 0;         // the number of its executor
-  const Task* current = nullptr;  // the task that it took from the queue and runs
+  const Task* current = nullptr;  // the task that it took from the queue and runs, until that comes to its end
   Counter outcomes[kOutcomes];    // of the tasks that it met
+  /// Called first on another thread on which the worker is to go on. Null when nothing is to be prepared.
+  void (*prepare)(WorkerFace&) = nullptr;
   /// Called just before the current task becomes done: the worker is as good as idle. Null when nobody wants to know.
   void (*nearly_idle)(WorkerFace&) noexcept = nullptr;
   /// Called after that if there is something left to do after all.
