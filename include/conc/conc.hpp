@@ -4,6 +4,7 @@
 #pragma once
 
 #include <conc/atomic_integer.hpp>
+#include <conc/barrier.hpp>
 #include <conc/condition.hpp>
 #include <conc/cpu_count.hpp>
 #include <conc/deadline.hpp>
@@ -13,8 +14,10 @@
 #include <conc/future.hpp>
 #include <conc/lock.hpp>
 #include <conc/queue.hpp>
+#include <conc/rw_lock.hpp>
 #include <conc/semaphore.hpp>
 #include <conc/stop_token.hpp>
+#include <conc/synchronized.hpp>
 #include <conc/task_group.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>

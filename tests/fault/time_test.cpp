@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Time, interruptions and wakes out of nowhere, for every waiting call of Lock, RLock, Semaphore, BoundedSemaphore,
-// Event and Condition.
+// Event, Condition, Future and ThreadPoolExecutor, and for wait and as_completed.
 #include <signal.h>
+#include <conc/barrier.hpp>
 #include <conc/condition.hpp>
 #include <conc/event.hpp>
+#include <conc/future.hpp>
 #include <conc/lock.hpp>
+#include <conc/rw_lock.hpp>
 #include <conc/semaphore.hpp>
+#include <conc/thread_pool.hpp>
+#include <conc/wait.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -13,11 +18,14 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstdio>
+#include <deque>
 #include <limits>
+#include <mutex>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "futures.hpp"
 #include "support.hpp"
 #include "worker.hpp"
 
@@ -37,7 +45,7 @@ void wake_at(const void* address) { conc::detail::sync::wake(address, conc::deta
 //   wait(deadline)   the call; another thread than the one that made the object waits
 //   signal()         makes one wait succeed
 //   kStays           whether a signal that finds nobody waiting serves who waits later
-//   object()         what the wait is for
+//   object()         what the wait is for, while it lasts
 //   disturb(stack)   wakes the waiter for no reason; `stack` lies just above the frame of its wait()
 
 template <class L>
@@ -105,10 +113,193 @@ struct WaitForPredicate : WaitForNotify<L> {
   bool ready = false;
 };
 
+/// Wakes whoever sleeps on a word of an object of so many bytes, wherever that word lies.
+void wake_inside(const void* object, std::size_t size) {
+  for (std::size_t offset = 0; offset < size; offset += 4) wake_at(static_cast<const char*>(object) + offset);
+}
+
+/// Tells what the thread waits for that is in one of the object's waits; for calls that wait on something of their own.
+class Inner {
+ public:
+  template <class F>
+  bool wait(F call) {
+    const struct Visit {
+      explicit Visit(Inner& all) : inner{all} { inner.enter(&conc::detail::sync::this_thread()); }
+      Visit(const Visit&) = delete;
+      Visit& operator=(const Visit&) = delete;
+      ~Visit() { inner.enter(nullptr); }
+      Inner& inner;
+    } visit{*this};
+    return call();
+  }
+  /// *this if nothing.
+  const void* object() const {
+    const std::lock_guard guard{mutex_};
+    const void* const object = record_ == nullptr ? nullptr : record_->waits_for.load();
+    return object == nullptr ? this : object;
+  }
+
+ private:
+  void enter(const conc::detail::sync::ThreadRecord* record) {
+    const std::lock_guard guard{mutex_};
+    record_ = record;
+  }
+  mutable std::mutex mutex_;
+  const conc::detail::sync::ThreadRecord* record_ = nullptr;
+};
+
+struct WaitForFuture {
+  static constexpr bool kStays = true;
+  bool wait(conc::Deadline deadline) { return future.wait(deadline); }
+  void signal() { promise.set_result(1); }
+  const void* object() const { return conc_test::core_of(future); }
+  void disturb(const char*) const { wake_inside(object(), sizeof(conc::detail::FutureCore)); }
+  conc::Promise<int> promise;
+  conc::Future<int> future = promise.get_future();
+};
+
+struct ResultOfFuture : WaitForFuture {
+  bool wait(conc::Deadline deadline) {
+    try {
+      return future.result(deadline) == 1;
+    } catch (const conc::TimeoutError&) {
+      return false;
+    }
+  }
+};
+
+struct WaitForAll : WaitForFuture {
+  bool wait(conc::Deadline deadline) { return conc::wait({ready, future}, deadline).not_done.empty(); }
+  conc::Future<int> ready = conc::make_ready_future(0);
+};
+
+struct WaitForFirst : WaitForFuture {
+  bool wait(conc::Deadline deadline) {
+    return inner.wait([&] {
+      return !conc::wait({other, future}, {.timeout = deadline, .return_when = conc::ReturnWhen::first_completed})
+                  .done.empty();
+    });
+  }
+  const void* object() const { return inner.object(); }
+  void disturb(const char*) const { wake_inside(object(), sizeof(conc::detail::Completions)); }
+  Inner inner;
+  conc::Promise<int> another;
+  conc::Future<int> other = another.get_future();
+};
+
+struct WaitInOrder : WaitForFirst {
+  bool wait(conc::Deadline deadline) {
+    return inner.wait([&] {
+      try {
+        int sum = 0;
+        for (const conc::Future<int>& done : conc::as_completed({ready, future}, deadline)) sum += done.result();
+        return sum == 1;
+      } catch (const conc::TimeoutError&) {
+        return false;
+      }
+    });
+  }
+  conc::Future<int> ready = conc::make_ready_future(0);
+};
+
+struct WaitUntilIdle {
+  static constexpr bool kStays = true;
+  WaitUntilIdle() {
+    pool.detach([this] { go.wait(); });
+  }
+  WaitUntilIdle(const WaitUntilIdle&) = delete;
+  WaitUntilIdle& operator=(const WaitUntilIdle&) = delete;
+  ~WaitUntilIdle() { go.set(); }
+  bool wait(conc::Deadline deadline) {
+    return inner.wait([&] { return pool.wait_idle(deadline); });
+  }
+  void signal() {
+    go.set();
+    pool.wait_idle();
+  }
+  const void* object() const { return inner.object(); }
+  void disturb(const char*) const { wake_inside(object(), sizeof(conc::detail::Scheduler)); }
+  Inner inner;
+  conc::Event go;
+  conc::ThreadPoolExecutor pool{1};
+};
+
+struct WaitForLatch {
+  static constexpr bool kStays = true;
+  bool wait(conc::Deadline deadline) { return latch.wait(deadline); }
+  void signal() { latch.count_down(); }
+  const void* object() const { return &latch; }
+  void disturb(const char*) const { wake_at(&latch); }
+  conc::Latch latch{1};
+};
+
+/// A timeout breaks a barrier: who gave up resets it here, and who came to meet him comes again.
+struct WaitAtBarrier {
+  static constexpr bool kStays = true;
+  ~WaitAtBarrier() {
+    over = true;
+    barrier.abort();
+  }
+  bool wait(conc::Deadline deadline) {
+    try {
+      barrier.wait(deadline);
+      return true;
+    } catch (const conc::BrokenBarrierError&) {
+      barrier.reset();
+      return false;
+    }
+  }
+  void signal() {
+    std::atomic<bool>& met = meetings.emplace_back(false);
+    others.emplace_back([this, &met] {
+      while (!met && !over) {
+        try {
+          barrier.wait();
+          met = true;
+        } catch (const conc::BrokenBarrierError&) {
+        }
+      }
+    });
+    CHECK(eventually([&] { return met || others.back().sleeps_on(&barrier); }));
+  }
+  const void* object() const { return &barrier; }
+  void disturb(const char*) const { wake_at(&barrier); }
+  conc::Barrier barrier{2};
+  std::atomic<bool> over{false};
+  std::deque<std::atomic<bool>> meetings;
+  std::deque<Worker> others;
+};
+
+struct AcquireShared {
+  static constexpr bool kStays = true;
+  AcquireShared() { lock.acquire(); }
+  bool wait(conc::Deadline deadline) { return lock.acquire_shared(deadline); }
+  void signal() { lock.release(); }
+  const void* object() const { return &lock; }
+  void disturb(const char*) const { wake_at(&lock); }
+  conc::RWLock lock;
+};
+
+struct AcquireFromReader {
+  static constexpr bool kStays = true;
+  AcquireFromReader() { lock.acquire_shared(); }
+  bool wait(conc::Deadline deadline) { return lock.acquire(deadline); }
+  void signal() { lock.release_shared(); }
+  const void* object() const { return &lock; }
+  // The word lies somewhere in the lock.
+  void disturb(const char*) const {
+    for (std::size_t offset = 0; offset < sizeof lock; offset += 4) {
+      wake_at(reinterpret_cast<const char*>(&lock) + offset);
+    }
+  }
+  conc::RWLock lock;
+};
+
 #define WAITING_CALLS                                                                                                \
   AcquireLock<conc::Lock>, AcquireLock<conc::RLock>, AcquireSemaphore<conc::Semaphore>,                              \
       AcquireSemaphore<conc::BoundedSemaphore>, WaitForEvent, WaitForNotify<conc::RLock>, WaitForNotify<conc::Lock>, \
-      WaitForPredicate<conc::RLock>, WaitForPredicate<conc::Lock>
+      WaitForPredicate<conc::RLock>, WaitForPredicate<conc::Lock>, WaitForFuture, ResultOfFuture, WaitForAll,        \
+      WaitForFirst, WaitInOrder, WaitUntilIdle, WaitForLatch, WaitAtBarrier, AcquireShared, AcquireFromReader
 
 /// One waiting call on a thread of its own.
 template <class Call>
@@ -125,7 +316,9 @@ class Waiting {
           returned_ = true;
         }} {}
 
-  bool sleeps() { return worker_.falls_asleep_on(call_.object()); }
+  bool sleeps() {
+    return eventually([this] { return worker_.sleeps_on(call_.object()); });
+  }
   bool sleeps_or_has_returned() {
     return eventually([this] { return returned_ || worker_.sleeps_on(call_.object()); });
   }

@@ -1,0 +1,3 @@
+// expect: ignoring return value
+#include <conc/future.hpp>
+void look(const conc::Future<int>& future) { future.try_result(); }
