@@ -14,7 +14,7 @@ void start_watchdog(int report_fd, void (*before_report)());
 /// From now on the process may spend this long on `what`, a string that stays alive. Replaces the previous limit.
 void watch(const char* what, std::chrono::seconds limit);
 
-/// How long one case may take: 60 s, or CONC_TEST_LIMIT seconds; five times that under a sanitizer, ten times that in
+/// How long one case may take: 120 s, or CONC_TEST_LIMIT seconds; five times that under a sanitizer, ten times that in
 /// the long form.
 std::chrono::seconds case_limit();
 

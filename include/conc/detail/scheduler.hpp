@@ -9,8 +9,8 @@
 ///                   dealt in chunks      '--- pushed by its tasks; anybody may steal the oldest
 ///
 /// A worker runs what its own tasks have submitted, newest first; then what was dealt to it from outside, oldest first;
-/// then it looks outside; then it steals. Of 64 looks one goes outside first, one to the oldest that its tasks have
-/// submitted, and one to the others' queues.
+/// then it looks outside; then it steals. Every 64th look goes outside first; of 1,024 one goes to the oldest that its tasks
+/// have submitted, and one to the others' queues.
 ///
 /// A worker that finds nothing becomes idle. One idle worker at a time searches, which means looking again and again for
 /// about the price of a wake-up; the others sleep. Whoever queues a task calls an idle worker if none searches, and if
@@ -764,21 +764,17 @@ inline void Worker::run(Task& task) {
 }
 
 inline Task* Worker::look() {
-  // Now and then something else comes first, so that nothing waits for ever.
-  constexpr unsigned kRound = 64;
+  // Now and then something else comes first, so that nothing waits for ever. The oldest tasks seldom: in a tree of tasks
+  // they are the roots of what is best done later.
+  constexpr unsigned kOutsideFirst = 64;
+  constexpr unsigned kOldestFirst = 1024;
   Task* task = nullptr;
-  switch (++tick_ % kRound) {
-    case 0:
-      task = from_outside();
-      break;
-    case kRound / 3:
-      task = own.steal();  // the oldest one
-      break;
-    case kRound * 2 / 3:
-      task = steal();
-      break;
-    default:
-      break;
+  if (++tick_ % kOutsideFirst == 0) {
+    task = from_outside();
+  } else if (tick_ % kOldestFirst == 1) {
+    task = own.steal();
+  } else if (tick_ % kOldestFirst == kOldestFirst / 2 + 1) {
+    task = steal();
   }
   if (task == nullptr) {
     task = own.pop();
