@@ -72,6 +72,10 @@ std::pair<std::set<std::string>, std::set<std::string>> worker_names(conc::Threa
 
 }  // namespace
 
+static_assert(conc::detail::default_workers(1) == 5 && conc::detail::default_workers(27) == 31 &&
+                  conc::detail::default_workers(28) == 32 && conc::detail::default_workers(1000) == 32,
+              "X1: usable CPUs + 4, but no more than 32");
+
 TEST_CASE("ThreadPoolExecutor: has as many workers as it is told, or some more than there are CPUs",
           "[thread_pool][X1][G5]") {
   const unsigned usable = conc::usable_cpu_count();

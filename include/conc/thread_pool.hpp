@@ -26,6 +26,9 @@ namespace conc::inline CONC_ABI {
 namespace detail {
 /// How many pools were given a name of their own so far.
 [[gnu::visibility("default")]] inline constinit std::atomic<std::uint64_t> unnamed_pools{0};
+
+/// How many workers a pool has if nobody says, where so many CPUs are usable.
+constexpr std::size_t default_workers(unsigned usable_cpus) noexcept { return usable_cpus < 28 ? usable_cpus + 4 : 32; }
 }  // namespace detail
 
 /// What submitting from outside does when max_queued tasks are queued already.
@@ -207,8 +210,7 @@ class ThreadPoolExecutor {
 
   static std::size_t checked(std::optional<int> max_workers) {
     if (!max_workers) {
-      const unsigned usable = usable_cpu_count();
-      return usable + 4 < 32 ? usable + 4 : 32;
+      return detail::default_workers(usable_cpu_count());
     }
     if (*max_workers < 1 || static_cast<std::size_t>(*max_workers) > detail::Lobby::kMostWorkers) {
       detail::throw_usage_error("ThreadPoolExecutor: max_workers is " + std::to_string(*max_workers) +

@@ -15,8 +15,8 @@
 namespace conc_test {
 
 struct Exploration {
-  // Of the complete search: three where two threads can run at once, two where more can; or, in the short form, as many
-  // as this says, for programs with so many steps that more would take minutes.
+  // Of the complete search: three where two threads can run at once, two where more can; or as many as this says, for
+  // programs with so many steps that more would take minutes. (The long form takes them for up to three threads.)
   unsigned preemptions = 0;
   unsigned mishaps = 2;  // per schedule of the last run; 0 for programs that know what time it is
 };
@@ -43,7 +43,7 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
   const std::size_t at_once = std::max(random.at_once, pct.at_once);
   if (sanitized) {
     how.preemptions = 1;
-  } else if (how.preemptions == 0 || long_form()) {
+  } else if (how.preemptions == 0 || (long_form() && at_once <= 3)) {
     how.preemptions = at_once <= 2 ? 3 : 2;
   }
   const auto all = run(Strategy::depth_first, UINT64_MAX);
