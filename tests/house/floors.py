@@ -47,6 +47,7 @@ FLOORS = {
     "detail/inbox.hpp": 4,
     "detail/lobby.hpp": 4,
     "detail/work_deque.hpp": 4,
+    "detail/wait_graph.hpp": 4,
     "detail/future_core.hpp": 5.3,
     "detail/future_state.hpp": 5.5,
     "detail/continuation.hpp": 5.7,
