@@ -201,6 +201,15 @@ TEST_CASE("ThreadPoolExecutor: two workers run what is submitted, in every sched
 
 // Here the tasks are waited for while the pool is there: its end would wake workers that nobody has called.
 
+TEST_CASE("ThreadPoolExecutor: tasks one after the other use one worker, in every schedule", "[thread_pool][X2]") {
+  explore_type("ThreadPoolExecutor(2), one task after the other", [] {
+    ThreadPoolExecutor pool{2};
+    pool.submit([] {}).wait();
+    pool.submit([] {}).wait();
+    check(pool.stats().workers == 1, "a second worker was started while the first was idle");
+  });
+}
+
 TEST_CASE("ThreadPoolExecutor: as many tasks run at once as there are workers, in every schedule",
           "[thread_pool][X2]") {
   explore_type("ThreadPoolExecutor(2), a task that waits for the one submitted after it", [] {

@@ -51,9 +51,10 @@ class Lobby {
   /// Who may come if nobody is idle.
   enum class Newcomers : std::uint8_t { none, until_closed, always };
 
-  /// Calls an idle worker, unless somebody searches already. If none is idle and there may be more, a newcomer is counted,
-  /// whom the caller must start.
-  Called call(Newcomers newcomers) noexcept {
+  /// Calls an idle worker, unless somebody searches already. If none is idle, there may be more, and `in_sight()`, a newcomer
+  /// is counted, whom the caller must start. (Else a worker that was idle a moment ago has taken the task.)
+  template <class InSight>
+  Called call(Newcomers newcomers, InSight in_sight) noexcept {
     // seq_cst: comes after the publication of the task.
     std::uint32_t old = word_.load(mo::seq_cst);
     while ((old & (kSearching | kCalled)) == 0) {
@@ -64,7 +65,7 @@ class Lobby {
           return Called::somebody;
         }
       } else if (started_of(old) == max_ || newcomers == Newcomers::none ||
-                 (newcomers == Newcomers::until_closed && (old & kClosed) != 0)) {
+                 (newcomers == Newcomers::until_closed && (old & kClosed) != 0) || !in_sight()) {
         return Called::nobody;
       } else if (word_.compare_exchange_weak(old, old + newcomer_, mo::acq_rel, mo::relaxed)) {
         return Called::newcomer;

@@ -341,7 +341,8 @@ class Scheduler : public ExitHook {
 
   /// After a task was queued: has an idle worker search, or starts one, unless somebody searches already.
   void call_somebody(Lobby::Newcomers newcomers) noexcept {
-    if (lobby_.call(newcomers) == Lobby::Called::newcomer) {
+    // What is not in sight any more is in the hands of a worker, who calls somebody himself if he leaves something.
+    if (lobby_.call(newcomers, [this] { return in_sight(); }) == Lobby::Called::newcomer) {
       try {
         start_worker();
       } catch (...) {  // the tasks wait for the workers that there are
@@ -373,7 +374,7 @@ class Scheduler : public ExitHook {
     if (lobby_.not_started()) {                     // nobody will run what is queued
       sweep(why);
     } else if (in_sight()) {  // others may have counted on the newcomer
-      lobby_.call(Lobby::Newcomers::none);
+      lobby_.call(Lobby::Newcomers::none, [] { return false; });
     }
     quiet_.notify(sync::everybody);
   }
