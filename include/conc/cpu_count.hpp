@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// usable_cpu_count: how many CPUs this process may keep busy.
+/// usable_cpu_count, physical_cpu_count: how many CPUs, and cores, this process may keep busy.
 #pragma once
 
 #include <sched.h>
@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace conc::inline CONC_ABI {
 
@@ -87,22 +88,50 @@ inline unsigned cgroup_cpu_limit(const std::string& membership = "/proc/self/cgr
   return 0;
 }
 
-/// The CPUs this process may run on (sched_setaffinity(2)); 0 if the system does not tell.
-inline unsigned affinity_cpu_count() noexcept {
-  for (int cpus = CPU_SETSIZE; cpus <= (1 << 20); cpus *= 2) {  // the set must be as large as the kernel's own
-    cpu_set_t* const set = CPU_ALLOC(static_cast<std::size_t>(cpus));
-    if (set == nullptr) {
-      return 0;
-    }
-    const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpus));
-    const int failed = sched_getaffinity(0, size, set);
-    const int count = failed == 0 ? CPU_COUNT_S(size, set) : 0;
-    CPU_FREE(set);
-    if (failed == 0) {
-      return static_cast<unsigned>(count);
+/// The numbers of the CPUs this thread may run on (sched_setaffinity(2)); none if the system does not tell.
+inline std::vector<unsigned> allowed_cpus() {
+  std::vector<unsigned> allowed;
+  for (std::size_t cpus = CPU_SETSIZE; cpus <= (std::size_t{1} << 20U); cpus *= 2) {  // as large as the kernel's
+    std::vector<cpu_set_t> sets(CPU_ALLOC_SIZE(cpus) / sizeof(cpu_set_t));
+    const std::size_t size = sets.size() * sizeof(cpu_set_t);
+    if (sched_getaffinity(0, size, sets.data()) == 0) {
+      for (std::size_t cpu = 0; cpu < cpus; ++cpu) {
+        if (CPU_ISSET_S(cpu, size, sets.data())) {
+          allowed.push_back(static_cast<unsigned>(cpu));
+        }
+      }
+      return allowed;
     }
   }
-  return 0;
+  return allowed;
+}
+
+/// How many cores these CPUs belong to; 0 if the system does not tell for each of them. The CPUs of a core all have the
+/// same list of siblings, "0,64" or "0-1", so its first number names the core.
+inline unsigned count_cores(const std::vector<unsigned>& cpus, const std::string& root = "/sys/devices/system/cpu") {
+  std::vector<unsigned long> cores;
+  for (const unsigned cpu : cpus) {
+    const std::string siblings = read_line(root + "/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    char* rest = nullptr;
+    const unsigned long core = std::strtoul(siblings.c_str(), &rest, 10);
+    if (rest == siblings.c_str()) {
+      return 0;
+    }
+    bool known = false;
+    for (const unsigned long other : cores) {
+      known = known || other == core;
+    }
+    if (!known) {
+      cores.push_back(core);
+    }
+  }
+  return static_cast<unsigned>(cores.size());
+}
+
+/// The smaller of two counts, of which 0 says nothing; at least 1.
+inline unsigned least_count(unsigned count, unsigned limit) noexcept {
+  const unsigned least = limit != 0 && (count == 0 || limit < count) ? limit : count;
+  return least == 0 ? 1 : least;
 }
 
 }  // namespace detail
@@ -115,10 +144,21 @@ inline unsigned affinity_cpu_count() noexcept {
 /// @par Cost            a few small files: tens of microseconds.
 /// @par Python          os.process_cpu_count, which does not know quotas.
 [[nodiscard]] inline unsigned usable_cpu_count() {
-  const unsigned allowed = detail::affinity_cpu_count();
-  const unsigned quota = detail::cgroup_cpu_limit();
-  const unsigned usable = quota != 0 && quota < allowed ? quota : allowed;
-  return usable == 0 ? 1 : usable;
+  return detail::least_count(static_cast<unsigned>(detail::allowed_cpus().size()), detail::cgroup_cpu_limit());
+}
+
+/// How many cores the CPUs belong to that this process may run on; CPUs that share a core (hyper-threads) count once. No
+/// more than usable_cpu_count(), and that where the system does not tell which CPUs share one. At least 1. Read anew at
+/// each call.
+///
+/// Work that keeps the units of a core busy by itself, as dense arithmetic does, gains little from more threads.
+///
+/// @throws std::bad_alloc.
+/// @par Thread safety   any thread, any time.
+/// @par Cost            a small file for each CPU: some ten microseconds each.
+/// @par Python          psutil.cpu_count(logical=False), which counts the whole machine.
+[[nodiscard]] inline unsigned physical_cpu_count() {
+  return detail::least_count(usable_cpu_count(), detail::count_cores(detail::allowed_cpus()));
 }
 
 }  // namespace conc::inline CONC_ABI
