@@ -56,6 +56,9 @@ class Copied(programs.ProgramTest):
     def test_fetch_urls(self):
         self.check("fetch_urls")
 
+    def test_draw_charts(self):
+        self.check("draw_charts")
+
 
 if __name__ == "__main__":
     programs.main()
