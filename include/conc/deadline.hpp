@@ -108,7 +108,7 @@ class Deadline {
       return static_cast<std::int64_t>(ticks) * PerTick::num;
     } else {
       const auto exact = static_cast<long double>(ticks) * PerTick::num / PerTick::den;
-      if (!(exact == exact)) {  // NaN alone differs from itself
+      if (__builtin_isnan(exact)) {
         detail::throw_usage_error("Deadline: the duration is not a number");
       }
       if (exact >= static_cast<long double>(kEndless)) {

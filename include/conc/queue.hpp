@@ -354,4 +354,7 @@ class [[nodiscard]] TaskDone {
   Q& queue_;
 };
 
+template <class Q>
+TaskDone(Q&) -> TaskDone<Q>;
+
 }  // namespace conc::inline CONC_ABI

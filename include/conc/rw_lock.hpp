@@ -251,4 +251,7 @@ class [[nodiscard]] ScopedSharedLock {
   L& lock_;
 };
 
+template <class L>
+ScopedSharedLock(L&) -> ScopedSharedLock<L>;
+
 }  // namespace conc::inline CONC_ABI

@@ -85,19 +85,7 @@ class Channel {
   template <class Consume>
   decltype(auto) take(const Claim& claim, Consume consume) {
     return on_items([&](auto& items) -> decltype(auto) {
-      using Items = std::remove_reference_t<decltype(items)>;
-      struct PassOn {
-        Channel& channel;
-        Items& items;
-        bool slept;
-        ~PassOn() {  // once the slot is free; also where moving the item threw
-          channel.not_full_.notify();
-          if (slept && items.claimable()) {
-            channel.not_empty_.notify();
-          }
-        }
-      };
-      const PassOn pass_on{*this, items, claim.slept};
+      const PassOn<std::remove_reference_t<decltype(items)>> pass_on{*this, items, claim.slept};
       return items.take(claim.ticket, consume);
     });
   }
@@ -135,6 +123,20 @@ class Channel {
   struct NoRing {};
   using Ring = std::conditional_t<kRingPossible, detail::Ring<T>, NoRing>;
   static constexpr std::size_t kRingBytes = std::size_t{1} << 20U;  // beyond, memory should follow what is in the queue
+
+  /// Passes wakes on when an item was taken: once its place is free, and where moving it threw.
+  template <class Items>
+  struct PassOn {
+    Channel& channel;
+    Items& items;
+    bool slept;
+    ~PassOn() {
+      channel.not_full_.notify();
+      if (slept && items.claimable()) {
+        channel.not_empty_.notify();
+      }
+    }
+  };
 
   /// Calls `use` with whichever of ring_ and locked_ holds the items.
   template <class Use>

@@ -32,6 +32,13 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
+#if defined(_LIBCPP_VERSION)
+// A part of the ABI that libc++abi has and does not declare.
+namespace __cxxabiv1 {
+extern "C" void* __cxa_get_globals() noexcept;
+}
+#endif
+
 namespace conc::inline CONC_ABI::detail {
 
 /// Memory for a stack. What overflows it hits a page without access.

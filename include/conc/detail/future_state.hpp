@@ -111,15 +111,11 @@ class FutureState : public FutureCore {
 
  protected:
   ~FutureState() override {
-    switch (phase()) {
-      case succeeded:
-        value_.~Value();
-        break;
-      case failed:
-        error_.~exception_ptr();
-        break;
-      default:
-        break;
+    const Phase reached = phase();
+    if (reached == succeeded) {
+      value_.~Value();
+    } else if (reached == failed) {
+      error_.~exception_ptr();
     }
   }
 

@@ -171,7 +171,8 @@ class Lobby {
     return me.searching;
   }
 
-  /// @param idle, searching  what it is counted as
+  /// @param idle       whether it is counted as idle
+  /// @param searching  whether it is counted as the one that searches
   /// @return whether it was the last worker
   bool leave(bool idle, bool searching) noexcept {
     const std::uint32_t counted = kStarted + (idle ? kIdle : 0) + (searching ? kSearching : 0);

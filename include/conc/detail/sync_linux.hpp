@@ -93,7 +93,7 @@ inline std::uint32_t this_cpu() noexcept {
 #if defined(RSEQ_SIG)
   // The kernel keeps it in the thread's rseq area (rseq(2)); glibc says where that is. A tenth of sched_getcpu's price.
   const char* const area = static_cast<const char*>(__builtin_thread_pointer()) + __rseq_offset;
-  return reinterpret_cast<const volatile struct rseq*>(area)->cpu_id;
+  return reinterpret_cast<const volatile rseq*>(area)->cpu_id;
 #else
   return static_cast<std::uint32_t>(sched_getcpu());
 #endif
