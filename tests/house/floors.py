@@ -39,6 +39,8 @@ FLOORS = {
     "barrier.hpp": 4,
     "detail/registry.hpp": 4,
     "thread.hpp": 5,
+    "detail/child.hpp": 4,
+    "process.hpp": 5,
     # Futures: the state, what is done with it, the handles; then what needs several of them.
     "detail/recycler.hpp": 2.5,
     "detail/action.hpp": 3,

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// subprocess::run and check_output: another program, run to its end. Not part of conc.hpp.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <conc/deadline.hpp>
+#include <conc/detail/child.hpp>
+#include <conc/detail/sync.hpp>
+#include <conc/error.hpp>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace conc::inline CONC_ABI {
+
+namespace subprocess {
+
+/// Where the program's standard output, or its standard error, goes.
+enum class Output {
+  inherit,  ///< where that of this process goes
+  capture,  ///< into the CompletedProcess
+  discard,  ///< to /dev/null
+  to_out,   ///< only for standard error: where standard output goes
+};
+
+/// Variables and their values; std::nullopt takes a variable away.
+using Environment = std::vector<std::pair<std::string, std::optional<std::string>>>;
+
+/// The returncode where the exit status went elsewhere: this process ignores SIGCHLD, or somebody waited for all children.
+inline constexpr int status_lost = (std::numeric_limits<int>::min)();
+
+struct Options {
+  std::optional<std::string> input{};  ///< what the program reads; {}: it reads what this process would. "": nothing.
+  Output out = Output::inherit;
+  Output err = Output::inherit;
+  bool capture_output = false;  ///< out and err = Output::capture
+  std::string cwd{};            ///< the program's working directory; empty: that of this process
+  Deadline timeout{};           ///< when to kill it
+  bool check = false;           ///< whether a returncode other than 0 is a CalledProcessError
+  Environment env{};            ///< what differs from the environment of this process
+  bool replace_env = false;     ///< `env` is the whole environment
+};
+
+/// A program that has ended.
+struct CompletedProcess {
+  std::vector<std::string> args{};
+  int returncode = 0;  ///< the exit status; -N if signal N killed it; or status_lost
+  std::string out{};   ///< what was captured
+  std::string err{};
+
+  /// @throws CalledProcessError unless returncode is 0.
+  void check_returncode() const;
+};
+
+/// The program ended with something else than 0.
+class CalledProcessError : public Error {
+ public:
+  explicit CalledProcessError(CompletedProcess process);
+  [[nodiscard]] const CompletedProcess& process() const noexcept { return *process_; }
+
+ private:
+  std::shared_ptr<const CompletedProcess> process_;  // shared: the copy of an exception must not throw
+};
+
+/// The deadline passed first, and the program was killed. process() has what it had written until then.
+class TimeoutExpired : public TimeoutError {
+ public:
+  TimeoutExpired(CompletedProcess process, const std::string& what)
+      : TimeoutError{what}, process_{std::make_shared<const CompletedProcess>(std::move(process))} {}
+  [[nodiscard]] const CompletedProcess& process() const noexcept { return *process_; }
+
+ private:
+  std::shared_ptr<const CompletedProcess> process_;
+};
+
+}  // namespace subprocess
+
+namespace detail {
+
+/// The command as one would type it into a shell.
+inline std::string as_typed(const std::vector<std::string>& args) {
+  std::string line;
+  for (const std::string& arg : args) {
+    line += line.empty() ? "" : " ";
+    if (!arg.empty() && arg.find_first_of(" \t\n\"'\\$`*?[](){}<>|&;#~!") == std::string::npos) {
+      line += arg;
+      continue;
+    }
+    line += '\'';
+    for (const char c : arg) {
+      c == '\'' ? line += "'\\''" : line += c;
+    }
+    line += '\'';
+  }
+  return line;
+}
+
+/// "ended with exit status 1", "was killed by signal 9 (SIGKILL)"
+inline std::string how_it_ended(int returncode) {
+  if (returncode == subprocess::status_lost) {
+    return "ended, and somebody else took its exit status";
+  }
+  if (returncode >= 0) {
+    return "ended with exit status " + std::to_string(returncode);
+  }
+  const char* const name = sigabbrev_np(-returncode);
+  return "was killed by signal " + std::to_string(-returncode) +
+         (name != nullptr ? " (SIG" + std::string{name} + ")" : "");
+}
+
+/// The strings "NAME=value" that the program gets.
+inline std::vector<std::string> environment_for(const subprocess::Options& options) {
+  const subprocess::Environment& changes = options.env;
+  const auto is_changed = [&changes](std::string_view name, std::size_t from) {
+    for (std::size_t i = from; i < changes.size(); ++i) {
+      if (changes[i].first == name) {
+        return true;
+      }
+    }
+    return false;
+  };
+  std::vector<std::string> strings;
+  for (char** entry = options.replace_env ? nullptr : environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text{*entry};
+    if (!is_changed(text.substr(0, text.find('=')), 0)) {
+      strings.emplace_back(text);
+    }
+  }
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const auto& [name, value] = changes[i];
+    if (value && !is_changed(name, i + 1)) {  // of several the last one counts
+      strings.push_back(name + "=" + *value);
+    }
+  }
+  return strings;
+}
+
+/// What goes to and comes from a program while it runs.
+class Exchange {
+ public:
+  Exchange(std::string_view input, std::string& out, std::string& err) : rest_{input}, into_{&out, &err} {}
+
+  Descriptor to_program;
+  Descriptor from_program[2];
+
+  /// Writes the input and reads what comes, until the program has ended and nobody holds its output open any more.
+  /// @return false if `end` came first
+  bool run(Child& child, sync::TimePoint end) {
+    int pidfd = child.pidfd();
+    for (bool late = false;;) {
+      ended_ = pidfd < 0;
+      pollfd fds[4] = {{to_program.number(), POLLOUT, 0},
+                       {from_program[0].number(), POLLIN, 0},
+                       {from_program[1].number(), POLLIN, 0},
+                       {pidfd, POLLIN, 0}};
+      if (ended_ && !to_program.is_open() && !from_program[0].is_open() && !from_program[1].is_open()) {
+        return true;
+      }
+      if (late) {
+        return false;
+      }
+      late = !poll(fds, end);
+      if (fds[0].revents != 0) {
+        write();
+      }
+      for (const std::size_t i : {0U, 1U}) {
+        if (fds[i + 1].revents != 0 && read(i, kMost) == 0) {
+          from_program[i].close();
+        }
+      }
+      if (fds[3].revents != 0) {
+        pidfd = -1;
+      }
+    }
+  }
+
+  /// Reads what is there already.
+  void drain() {
+    for (const std::size_t i : {0U, 1U}) {
+      int there = 0;
+      if (from_program[i].is_open() && ::ioctl(from_program[i].number(), FIONREAD, &there) == 0) {
+        auto left = static_cast<std::size_t>(there);
+        for (std::size_t got = 1; left > 0 && got > 0; left -= got) {
+          got = read(i, left);
+        }
+      }
+    }
+  }
+
+  /// Whether the program was seen to have ended.
+  bool ended() const noexcept { return ended_; }
+
+ private:
+  static constexpr std::size_t kMost = 65536;  // what a pipe holds
+
+  /// Waits until one of them is ready. @return false once `end` has passed
+  bool poll(pollfd (&fds)[4], sync::TimePoint end) {
+    std::timespec left{};
+    if (end != sync::forever) {
+      const auto span = std::chrono::duration_cast<std::chrono::nanoseconds>(end - sync::now()).count();
+      left.tv_sec = span > 0 ? static_cast<std::time_t>(span / 1'000'000'000) : 0;
+      left.tv_nsec = span > 0 ? static_cast<long>(span % 1'000'000'000) : 0;
+    }
+    sync::ThreadRecord& record = sync::this_thread();
+    record.waits_in.store("subprocess::run", mo::relaxed);  // relaxed, four times: only reports read these
+    record.waits_for.store(this, mo::relaxed);
+    const int ready = ::ppoll(fds, 4, end == sync::forever ? nullptr : &left, nullptr);
+    record.waits_in.store(nullptr, mo::relaxed);
+    record.waits_for.store(nullptr, mo::relaxed);
+    if (ready < 0) {
+      if (errno != EINTR) {
+        throw_system_error(errno, "poll");
+      }
+      for (pollfd& fd : fds) {
+        fd.revents = 0;
+      }
+    }
+    return end == sync::forever || (ready != 0 && sync::now() < end);
+  }
+
+  void write() {
+    const ssize_t written = write_without_signal(to_program.number(), rest_);
+    if (written >= 0) {
+      rest_.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EPIPE) {
+      rest_ = {};  // the program does not want the rest
+    } else if (errno != EAGAIN && errno != EINTR) {
+      throw_system_error(errno, "cannot write the input");
+    }
+    if (rest_.empty()) {
+      to_program.close();
+    }
+  }
+
+  /// @return how many bytes came; 0 at the end
+  std::size_t read(std::size_t i, std::size_t most) {
+    if (buffer_.empty()) {
+      buffer_.resize(kMost);
+    }
+    ssize_t got = 0;
+    while ((got = ::read(from_program[i].number(), buffer_.data(), most < buffer_.size() ? most : buffer_.size())) <
+           0) {
+      if (errno != EINTR) {
+        throw_system_error(errno, "cannot read the output");
+      }
+    }
+    into_[i]->append(buffer_, 0, static_cast<std::size_t>(got));
+    return static_cast<std::size_t>(got);
+  }
+
+  std::string_view rest_;  // of the input
+  std::string* into_[2];
+  std::string buffer_;
+  bool ended_ = false;
+};
+
+inline void check_usage(const std::vector<std::string>& args, const subprocess::Options& options) {
+  const auto check = [](const std::string& text, const char* what) {
+    if (text.find('\0') != std::string::npos) {
+      throw_usage_error(std::string{"subprocess::run: "} + what + " has a zero byte in it");
+    }
+  };
+  if (args.empty()) {
+    throw_usage_error("subprocess::run: args is empty, its first must be the program");
+  }
+  for (const std::string& arg : args) {
+    check(arg, "one of args");
+  }
+  check(options.cwd, "cwd");
+  for (const auto& [name, value] : options.env) {
+    if (name.empty() || name.find('=') != std::string::npos) {
+      throw_usage_error("subprocess::run: env: \"" + name + "\" cannot be the name of a variable");
+    }
+    check(name, "env");
+    check(value.value_or(""), "env");
+  }
+  using subprocess::Output;
+  if (options.capture_output && (options.out != Output::inherit || options.err != Output::inherit)) {
+    throw_usage_error("subprocess::run: capture_output with out or err");
+  }
+  if (options.out == Output::to_out) {
+    throw_usage_error("subprocess::run: Output::to_out is for err only");
+  }
+}
+
+/// The program could not be started: says whether it is the working directory that is at fault.
+[[noreturn]] inline void throw_not_started(int error, const std::string& program, const std::string& cwd) {
+  if ((error == ENOENT || error == EACCES || error == ENOTDIR) && !cwd.empty()) {
+    const Descriptor directory{::open(cwd.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (!directory.is_open() || ::access(cwd.c_str(), X_OK) != 0) {
+      throw_system_error(errno, "the working directory " + cwd);
+    }
+  }
+  throw_system_error(error, program);
+}
+
+}  // namespace detail
+
+namespace subprocess {
+
+inline CalledProcessError::CalledProcessError(CompletedProcess process)
+    : Error{"subprocess::run: " + detail::as_typed(process.args) + " " + detail::how_it_ended(process.returncode)},
+      process_{std::make_shared<const CompletedProcess>(std::move(process))} {}
+
+inline void CompletedProcess::check_returncode() const {
+  if (returncode != 0) {
+    throw CalledProcessError{*this};
+  }
+}
+
+/// Runs a program and waits for its end.
+///
+///     const auto done = conc::subprocess::run({"git", "log", "-1"}, {.capture_output = true, .timeout = 5s});
+///
+/// Waits also until nobody holds captured output open any more: what a program leaves in the background may still write.
+/// With a timeout that wait has an end. Input that the program does not read is dropped when it ends. The program gets no descriptor of this process but the standard ones, no blocked
+/// signal, and SIGPIPE, SIGXFSZ and SIGCHLD as the system sets them.
+///
+/// @param args     the program and its arguments. No shell looks at them; say {"sh", "-c", command} for one. A program without
+///                 a slash is looked for in the PATH it will get, a relative path begins in its working directory.
+/// @throws std::system_error if it cannot be started: ENOENT if there is no such program or directory, EACCES, EMFILE…;
+///         the message names what is missing. TimeoutExpired if it did not end in time: then it was killed. CalledProcessError
+///         if `check` is set and it ended with something else than 0. UsageError for options that contradict each
+///         other, and for a zero byte. std::bad_alloc. Whatever it throws, no process and no descriptor is left.
+/// @par Thread safety   any thread, any time; but for setenv(3) at the same time, as everything that reads the environment.
+///                      Waits only for its own child, never for others, and changes no signal of this process. If it
+///                      ignores SIGCHLD, or waits for all children elsewhere, the returncode may be status_lost.
+/// @par Lifetime        a program whose thread ends with the process, as that of a daemon, goes on.
+/// @par Cost            a process: about a millisecond, however large this one is. Captured output is held in memory.
+/// @par Python          subprocess.run. Output that was not captured is "", input and output are bytes. env is merged into
+///                      the environment unless replace_env. FileNotFoundError is std::system_error, and
+///                      SubprocessError is conc::Error.
+inline CompletedProcess run(std::vector<std::string> args, const Options& options = {}) {
+  detail::check_usage(args, options);
+  const detail::sync::TimePoint end = options.timeout.resolve();
+  CompletedProcess done{.args = std::move(args)};
+  detail::Exchange exchange{options.input ? std::string_view{*options.input} : std::string_view{}, done.out, done.err};
+  detail::Child child;
+  {
+    detail::SpawnPlan plan;
+    detail::Pipe input;
+    if (options.input) {
+      input.open();
+      if (::fcntl(input.write_end.number(), F_SETFL, O_NONBLOCK) != 0) {
+        detail::throw_system_error(errno, "no pipe");
+      }
+      plan.duplicate(input.read_end.number(), STDIN_FILENO);
+      exchange.to_program = std::move(input.write_end);
+    }
+    detail::Pipe output[2];
+    for (const int i : {0, 1}) {
+      const Output to = options.capture_output ? Output::capture : i == 0 ? options.out : options.err;
+      const int number = i == 0 ? STDOUT_FILENO : STDERR_FILENO;
+      if (to == Output::capture) {
+        output[i].open();
+        plan.duplicate(output[i].write_end.number(), number);
+        exchange.from_program[i] = std::move(output[i].read_end);
+      } else if (to == Output::discard) {
+        plan.discard(number);
+      } else if (to == Output::to_out) {
+        plan.duplicate(STDOUT_FILENO, number);
+      }
+    }
+    if (!options.cwd.empty()) {
+      plan.change_directory(options.cwd);
+    }
+    plan.isolate();
+    child.prepare();
+    pid_t pid = 0;
+    if (const int error = detail::start_program(pid, plan, done.args, detail::environment_for(options)); error != 0) {
+      detail::throw_not_started(error, done.args.front(), options.cwd);
+    }
+    child.adopt(pid);
+  }  // closes the program's ends of the pipes
+  const bool in_time = exchange.run(child, end);
+  if (!in_time) {
+    child.kill();
+  }
+  done.returncode = child.reap().value_or(status_lost);
+  if (!in_time) {
+    exchange.drain();
+    const std::string what = "subprocess::run: " + detail::as_typed(done.args) +
+                             (exchange.ended() ? " has ended, but what it left in the background holds its output open"
+                                               : " did not end before the deadline and was killed");
+    throw TimeoutExpired{std::move(done), what};
+  }
+  if (options.check) {
+    done.check_returncode();
+  }
+  return done;
+}
+
+/// The captured standard output of a program that must end with 0.
+///
+/// @throws as run() with `check`. UsageError if `out` or `capture_output` is set.
+/// @par Python  subprocess.check_output.
+inline std::string check_output(std::vector<std::string> args, Options options = {}) {
+  if (options.capture_output || options.out != Output::inherit) {
+    detail::throw_usage_error("subprocess::check_output: out is captured anyway");
+  }
+  options.out = Output::capture;
+  options.check = true;
+  return run(std::move(args), options).out;
+}
+
+}  // namespace subprocess
+
+}  // namespace conc::inline CONC_ABI
