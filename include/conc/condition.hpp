@@ -119,6 +119,8 @@ class Condition {
   void notify_all() { notify(static_cast<std::size_t>(-1)); }
 
  private:
+  friend struct detail::TrackerOf;
+
   /// One waiting thread, on its own stack. The list is touched with the lock held only.
   struct Waiter {
     static constexpr std::uint32_t kNotified = 1;

@@ -7,6 +7,7 @@
 #include <conc/detail/sync.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -185,5 +186,53 @@ inline void report_uncaught(const ExceptHookArgs& args) noexcept {
 inline ExceptHook set_excepthook(ExceptHook hook) noexcept {
   return detail::excepthook.exchange(hook == nullptr ? &default_excepthook : hook);
 }
+
+// What programs compiled with CONC_DEBUG find out about their locks; others never call the hook.
+namespace debug {
+
+enum class LockProblem : std::uint8_t {
+  order,               // locks are taken in orders that can deadlock
+  acquired_again,      // a thread waits, without a deadline, for a lock that it holds itself
+  held_at_thread_end,  // a thread ended and left a lock held
+};
+
+struct LockReport {
+  LockProblem problem;
+  const char* text;  // several lines: the locks, by address and name, the threads, and the calls that took them
+};
+
+/// Called on the thread that the report is about, before it goes on, without a lock of conc held. What it does with
+/// locks is not looked at. Whatever it throws is dropped.
+using LockHook = void (*)(const LockReport&);
+
+/// Prints the text to stderr.
+inline void default_lock_hook(const LockReport& report) {
+  const std::string text = std::string{"conc: "} + report.text;
+  std::fwrite(text.data(), 1, text.size(), stderr);  // one call: reports of several threads do not mix
+}
+
+}  // namespace debug
+
+namespace detail {
+[[gnu::visibility("default")]] inline constinit std::atomic<debug::LockHook> lock_hook{&debug::default_lock_hook};
+
+inline void report_lock_problem(const debug::LockReport& report) noexcept {
+  try {
+    lock_hook.load()(report);
+  } catch (...) {  // a hook that fails has nobody to report to
+  }
+}
+}  // namespace detail
+
+namespace debug {
+
+/// Replaces the hook for what CONC_DEBUG finds out about locks; nullptr brings the default back.
+/// @return the hook until now.
+/// @par Thread safety   any thread, any time.
+inline LockHook set_lock_hook(LockHook hook) noexcept {
+  return detail::lock_hook.exchange(hook == nullptr ? &default_lock_hook : hook);
+}
+
+}  // namespace debug
 
 }  // namespace conc::inline CONC_ABI

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <conc/deadline.hpp>
+#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
@@ -34,22 +35,27 @@ class Lock {
   /// Waits until the lock is free and takes it.
   /// @return true, always, so that it reads like the timed form.
   bool acquire() noexcept {
+    tracker_.waits(this, never);
     if (!take_free()) [[unlikely]] {
       acquire_contended(never);
     }
-    return true;
+    return tracker_.took(this, true);
   }
 
   /// Takes the lock, or gives up at `deadline`.
   /// @return whether the lock was taken. Its owner gets false too: a Lock is not reentrant.
-  [[nodiscard]] bool acquire(Deadline deadline) noexcept { return take_free() || acquire_contended(deadline); }
+  [[nodiscard]] bool acquire(Deadline deadline) noexcept {
+    tracker_.waits(this, deadline);
+    return tracker_.took(this, take_free() || acquire_contended(deadline));
+  }
 
   /// Takes the lock if it is free right now.
-  [[nodiscard]] bool try_acquire() noexcept { return take_free() || acquire_contended(kPoll); }
+  [[nodiscard]] bool try_acquire() noexcept { return tracker_.took(this, take_free() || acquire_contended(kPoll)); }
 
   /// Frees the lock; any thread may. Exactly one waiter gets in.
   /// @throws UsageError if the lock is not held; it stays free.
   void release() {
+    tracker_.releases();
     std::uint32_t held = kHeld;
     // release (1): pairs with the acquire (1) of whoever takes the lock next.
     if (!word_.compare_exchange_strong(held, 0, detail::mo::release, detail::mo::relaxed)) [[unlikely]] {
@@ -146,9 +152,12 @@ class Lock {
     }
   }
 
+  friend struct detail::TrackerOf;
+
   detail::sync::Atomic<std::uint32_t> word_{0};
+  [[no_unique_address]] detail::Tracker tracker_;
 };
-static_assert(sizeof(Lock) == 4);
+static_assert(sizeof(Lock) == 4 || detail::debugging);
 
 /// A reentrant lock: its owner may acquire it again, and others get in after as many releases.
 ///
@@ -241,6 +250,7 @@ class RLock {
 
  private:
   friend struct detail::TestAccess;
+  friend struct detail::TrackerOf;
 
   // relaxed: only this thread ever stores its own identity here, so it reads it back in program order; any other value
   // means "not mine" whichever it is.
@@ -261,6 +271,19 @@ class RLock {
   std::uint32_t depth_ = 1;                       // levels held, 1 if free; only the owner touches it
   detail::sync::Atomic<std::uint64_t> owner_{0};  // identity of the owner, 0 if free
 };
+
+namespace debug {
+
+/// Gives a lock a name for the reports of a build with CONC_DEBUG; the first 39 bytes of it are kept. Without
+/// CONC_DEBUG it does nothing.
+/// @param lock  a Lock, RLock or RWLock, or a Condition or Synchronized, which passes the name on to its lock.
+template <class L>
+void name(L& lock, const char* name) noexcept {
+  static_assert(detail::TrackerOf::exists<L>, "debug::name(lock, name): the lock must be one of conc's");
+  detail::TrackerOf::visit(lock, [name](auto& tracker, const void* address) { tracker.name(address, name); });
+}
+
+}  // namespace debug
 
 namespace detail {
 
@@ -325,6 +348,7 @@ class [[nodiscard]] ScopedLock {
 
  public:
   [[nodiscard]] explicit ScopedLock(Locks&... locks) : locks_{detail::AnyLock::of(locks)...} {
+    (detail::TrackerOf::visit(locks, [](auto& tracker, const void* lock) { tracker.may_wait(lock); }), ...);
     detail::lock_all(locks_, sizeof...(Locks));
   }
   ScopedLock(const ScopedLock&) = delete;

@@ -9,6 +9,7 @@
 
 #include <conc/deadline.hpp>
 #include <conc/detail/event_count.hpp>
+#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
@@ -42,17 +43,8 @@ class RWLock {
 
   /// As acquire(), but gives up at `deadline`. @return whether the lock was taken.
   [[nodiscard]] bool acquire(Deadline deadline) {
-    if (!writers_.try_acquire()) {
-      deadline = deadline.is_poll() ? deadline : Deadline::after(deadline);  // for both waits
-      if (!writers_.acquire(deadline)) {
-        return false;
-      }
-    }
-    if (take_unread() || wait_for_readers(deadline)) {
-      return true;
-    }
-    writers_.release();
-    return false;
+    tracker_.waits(this, deadline);
+    return tracker_.took(this, take(deadline));
   }
 
   /// Takes the lock exclusively if nobody holds it right now. May fail while another thread is just giving it back.
@@ -61,6 +53,8 @@ class RWLock {
   /// Frees the lock that was taken exclusively; any thread may.
   /// @throws UsageError if it is not held exclusively; nothing changes then.
   void release() {
+    tracker_.releases();
+    const detail::Untracked untracked;  // writers_
     let_readers_in(kWriting, "RWLock::release: the lock is not held exclusively");
     writers_.release();
   }
@@ -72,8 +66,10 @@ class RWLock {
 
   /// As acquire_shared(), but gives up at `deadline`. @return whether the lock was taken.
   [[nodiscard]] bool acquire_shared(Deadline deadline) {
+    tracker_.waits(this, deadline, detail::Hold::shared);
     std::uint64_t value = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
-    return enter(value) || (!deadline.is_poll() && wait_for_writer(deadline));
+    return tracker_.took(this, enter(value) || (!deadline.is_poll() && wait_for_writer(deadline)),
+                         detail::Hold::shared);
   }
 
   /// Takes the lock shared if no writer holds it or waits for it right now.
@@ -82,6 +78,7 @@ class RWLock {
   /// Gives a shared hold back.
   /// @throws UsageError if nobody holds it shared; nothing changes then.
   void release_shared() {
+    tracker_.releases(detail::Hold::shared);
     std::uint64_t old = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
     do {
       if (readers_of(old) == 0) [[unlikely]] {
@@ -110,6 +107,8 @@ class RWLock {
   [[nodiscard]] bool try_lock_shared_until(Deadline point) { return acquire_shared(point); }
 
  private:
+  friend struct detail::TrackerOf;
+
   // word_ = held back << 48 | readers << 32 | turn << 3 | kWriting | kWaiting | kSleepers
   //   kSleepers  readers may be asleep; see detail::await for who raises and drops it.
   //   kWaiting   a writer, who has writers_, waits until there are no readers: others are held back.
@@ -137,6 +136,21 @@ class RWLock {
     if (readers_of(value) + held_back_of(value) == kMostReaders) [[unlikely]] {
       detail::throw_usage_error("RWLock::acquire_shared: 65535 threads hold the lock, or wait for it, already");
     }
+  }
+
+  bool take(Deadline deadline) {
+    const detail::Untracked untracked;  // writers_
+    if (!writers_.try_acquire()) {
+      deadline = deadline.is_poll() ? deadline : Deadline::after(deadline);  // for both waits
+      if (!writers_.acquire(deadline)) {
+        return false;
+      }
+    }
+    if (take_unread() || wait_for_readers(deadline)) {
+      return true;
+    }
+    writers_.release();
+    return false;
   }
 
   /// Becomes a reader if no writer is in the way.
@@ -234,6 +248,7 @@ class RWLock {
   detail::sync::Atomic<std::uint64_t> word_{0};
   Lock writers_;               // held by the writer, from before it waits for readers
   detail::EventCount unread_;  // notified when the last reader leaves while a writer waits
+  [[no_unique_address]] detail::Tracker tracker_;
 };
 
 /// Holds a lock shared for a scope: `conc::ScopedSharedLock guard{table_lock};`. (ScopedLock holds it exclusively.)

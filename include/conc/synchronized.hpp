@@ -142,6 +142,8 @@ class Synchronized {
   }
 
  private:
+  friend struct detail::TrackerOf;
+
   mutable L lock_;
   T value_;
 };

@@ -6,8 +6,8 @@ matter of from_python.py. The command printed below a program builds and runs it
     g++ -std=c++20 -Iinclude program.cpp -o program -pthread && ./program      # prints 5050
 
 It must end with 0, or as the page says ("# ends with 1"), and print what the page says: "# prints 5050", all of it; or
-the lines of a ```text block below the program, in this order, "..." being the others. Only +0x17, an offset in
-somebody's machine code, may be another number.
+the lines of a ```text block below the program, in this order, "..." being the others. Only 0x17, an address or an
+offset in somebody's machine code, may be another number.
 """
 
 import re
@@ -74,7 +74,7 @@ def blocks(page: str) -> list[Block]:
 
 def missing_line(promised: str, printed: str) -> str | None:
     """The first line of `promised` that is not in `printed`, in its place."""
-    exact = lambda line: re.sub(r"\+0x[0-9a-f]+", "+0x…", line.strip())
+    exact = lambda line: re.sub(r"\b0x[0-9a-f]+", "0x…", line.strip())
     left = iter([exact(line) for line in printed.splitlines()])
     for line in promised.splitlines():
         if line.strip() != "..." and exact(line) not in left:  # looks on from where it stopped

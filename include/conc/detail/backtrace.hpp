@@ -37,12 +37,13 @@ inline std::string demangle(const std::string& mangled) {
   return readable;
 }
 
-/// One line per call, innermost first; calls inside the explorer itself are left out where they have names.
+/// One line per call, innermost first; calls inside conc's own instruments are left out where they have names.
 inline std::string describe_frames(void* const* frames, int count) {
   const std::unique_ptr<char*, Free> symbols{backtrace_symbols(frames, count)};
-  const auto is_of_the_explorer = [](const std::string& function) {
+  const auto is_of_an_instrument = [](const std::string& function) {
     for (const char* const scope :
-         {"::detail::Explorer::", "::detail::FiberContext::", "::sync::simulated::", "::testing::internal::"}) {
+         {"::detail::Explorer::", "::detail::FiberContext::", "::sync::simulated::", "::testing::internal::",
+          "::detail::CallStack::", "::detail::LockGraph::", "::detail::Tracker::"}) {
       if (function.find(scope) != std::string::npos) {
         return true;
       }
@@ -60,7 +61,7 @@ inline std::string describe_frames(void* const* frames, int count) {
       continue;
     }
     const std::string function = demangle(std::string{line.substr(open + 1, plus - open - 1)});
-    if (!is_of_the_explorer(function)) {
+    if (!is_of_an_instrument(function)) {
       const std::string_view offset = line.substr(plus, line.find(')', plus) - plus);
       text.append("      at ").append(function.empty() ? std::string{line.substr(0, open)} : function);
       text.append(offset).append("\n");

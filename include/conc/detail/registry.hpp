@@ -311,7 +311,7 @@ class Registry {
 };
 
 [[gnu::visibility("default")]] inline constinit Registry registry{};
-static_assert(std::is_trivially_destructible_v<Registry>, "threads may use it while the process ends");
+static_assert(std::is_trivially_destructible_v<Registry> || debugging, "threads may use it while the process ends");
 
 inline Registry& Registry::the_registry() noexcept { return registry; }
 

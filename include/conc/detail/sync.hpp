@@ -81,6 +81,7 @@ struct ThreadRecord {
   void* frame = nullptr;                   // the TaskFrame of the task that it runs
   const void* stack_middle = nullptr;      // of a thread that conc has started; else null
   std::uint32_t partner_cpu = 0xffffffff;  // where the future was made done that it waited for last; no_cpu at first
+  bool untracked = false;                  // what it does with locks is not to be looked at; see LockGraph
   std::atomic<const char*> waits_in{nullptr};   // the operation it sleeps in ("Queue::get"), or null
   std::atomic<const void*> waits_for{nullptr};  // the object of that operation
 };

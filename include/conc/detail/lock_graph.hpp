@@ -1,0 +1,690 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// LockGraph: in which orders locks are taken, to report orders that can deadlock before they do. With CONC_DEBUG only;
+/// without it a Tracker is empty and its members do nothing.
+///
+/// Locks are nodes, and an edge A -> B says that some thread waited for B while it held A. A circle of edges is a
+/// deadlock that needs nothing but bad luck. The idea is that of the lock dependency validator of the Linux kernel (Ingo
+/// Molnar, Arjan van de Ven, 2006); here each lock is a node, not each class of locks.
+///
+/// What makes an edge, and what does not:
+///   * Only a wait without a deadline does. One that gives up ends the deadlock itself; so does an attempt that does not
+///     wait. What was taken that way is held like any other lock and counts for the edges that follow.
+///   * Holding a lock shared counts as holding it: where writers wait, readers wait behind them.
+///   * Further levels of an RLock do not wait, so they make none.
+///   * A circle whose orders a further lock keeps apart is reported as well: that lock may go one day.
+///   * Orders are kept as long as both locks exist. A new lock at an old address is another lock.
+#pragma once
+
+#include <conc/deadline.hpp>
+#include <conc/detail/sync.hpp>
+#include <cstdint>
+
+#if defined(CONC_DEBUG)
+#include <execinfo.h>
+
+#include <conc/detail/backtrace.hpp>
+#include <conc/error.hpp>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <utility>
+#endif
+
+namespace conc::inline CONC_ABI::detail {
+
+enum class Hold : std::uint8_t { exclusive, shared };
+
+#if defined(CONC_DEBUG)
+inline constexpr bool debugging = true;
+#else
+inline constexpr bool debugging = false;
+#endif
+
+/// Finds the tracker of a lock, or of the lock that something is made of.
+struct TrackerOf {
+  template <class L>
+  static constexpr bool exists = requires(L& lock) {
+    lock.tracker_;
+  }
+  || requires(L& lock) { lock.lock_; };
+
+  /// Calls fn(tracker, address of the lock), if there is one.
+  template <class L, class F>
+  static void visit(L& lock, F fn) {
+    if constexpr (requires { lock.tracker_; }) {
+      fn(lock.tracker_, &lock);
+    } else if constexpr (requires { *lock.lock_; }) {
+      visit(*lock.lock_, fn);
+    } else if constexpr (requires { lock.lock_; }) {
+      visit(lock.lock_, fn);
+    }
+  }
+};
+
+}  // namespace conc::inline CONC_ABI::detail
+
+#if !defined(CONC_DEBUG)
+
+namespace conc::inline CONC_ABI::detail {
+
+/// What a lock tells the LockGraph. `lock` is the lock's address, for reports.
+struct Tracker {
+  /// The calling thread is about to wait for the lock.
+  constexpr void waits(const void* /*lock*/, Deadline /*deadline*/, Hold /*hold*/ = Hold::exclusive) const noexcept {}
+  /// It may have to wait for the lock, unless it holds it already.
+  constexpr void may_wait(const void* /*lock*/) const noexcept {}
+  /// It has the lock now, if `taken`. @return `taken`
+  constexpr bool took(const void* /*lock*/, bool taken, Hold /*hold*/ = Hold::exclusive) const noexcept {
+    return taken;
+  }
+  /// It is about to release the lock.
+  constexpr void releases(Hold /*hold*/ = Hold::exclusive) const noexcept {}
+  constexpr void name(const void* /*lock*/, const char* /*name*/) const noexcept {}
+};
+
+/// While it lives, what the thread does with locks is not looked at.
+struct Untracked {
+  Untracked() noexcept {}
+  ~Untracked() {}
+  Untracked(const Untracked&) = delete;
+  Untracked& operator=(const Untracked&) = delete;
+};
+
+}  // namespace conc::inline CONC_ABI::detail
+
+#else
+
+namespace conc::inline CONC_ABI::detail {
+
+class LockNode;
+
+class Tracker {
+ public:
+  constexpr Tracker() noexcept = default;
+  Tracker(const Tracker&) = delete;
+  Tracker& operator=(const Tracker&) = delete;
+  ~Tracker();
+
+  void waits(const void* lock, Deadline deadline, Hold hold = Hold::exclusive) noexcept;
+  void may_wait(const void* lock) noexcept;
+  bool took(const void* lock, bool taken, Hold hold = Hold::exclusive) noexcept;
+  void releases(Hold hold = Hold::exclusive) noexcept;
+  void name(const void* lock, const char* name) noexcept;
+
+ private:
+  friend class LockGraph;
+  // Guarded by the graph. Null until the lock is first taken or named. A lock with static storage may be used after its
+  // destruction, at exit, so this may be stale: it counts only if the node says that it belongs to this Tracker.
+  LockNode* node_ = nullptr;
+};
+
+class Untracked {
+ public:
+  Untracked() noexcept : before_{std::exchange(sync::this_thread().untracked, true)} {}
+  Untracked(const Untracked&) = delete;
+  Untracked& operator=(const Untracked&) = delete;
+  ~Untracked() { sync::this_thread().untracked = before_; }
+
+ private:
+  bool before_;
+};
+
+struct CallStack {
+  static constexpr int kDepth = 24;
+  [[gnu::noinline]] void capture() noexcept { count = backtrace(frames, kDepth); }
+  void* frames[kDepth];
+  int count = 0;
+};
+
+/// The place of an item in a Chain.
+template <class T>
+struct ChainLink {
+  T* next = nullptr;
+  T** at = nullptr;  // what points to this item
+};
+
+/// Items that are linked through their member `Link`.
+template <class T, ChainLink<T> T::*Link>
+struct Chain {
+  T* first = nullptr;
+
+  void push(T& item) noexcept {
+    (item.*Link).next = first;
+    (item.*Link).at = &first;
+    if (first != nullptr) {
+      (first->*Link).at = &(item.*Link).next;
+    }
+    first = &item;
+  }
+  static void remove(T& item) noexcept {
+    *(item.*Link).at = (item.*Link).next;
+    if ((item.*Link).next != nullptr) {
+      ((item.*Link).next->*Link).at = (item.*Link).at;
+    }
+  }
+};
+
+/// A lock that a thread holds, and where it was taken.
+struct HeldLock {
+  LockNode* node = nullptr;
+  std::uint64_t thread = 0;
+  Hold hold = Hold::exclusive;
+  CallStack taken;
+  ChainLink<HeldLock> of_thread;  // those whose threads share a bucket
+  ChainLink<HeldLock> of_lock;
+};
+
+/// How a thread came to wait for one lock while it held another.
+struct LockOrder {
+  std::uint64_t thread = 0;
+  Hold held = Hold::exclusive;
+  Hold wanted = Hold::exclusive;
+  CallStack taken;
+  CallStack wants;
+};
+
+struct LockEdge {
+  LockNode* from = nullptr;
+  LockNode* to = nullptr;
+  LockOrder order;
+  ChainLink<LockEdge> out;
+  ChainLink<LockEdge> in;
+};
+
+/// What is known of one lock. Nodes are used again and never freed, so that a stale pointer to one is harmless.
+class LockNode {
+ public:
+  struct Label {
+    const void* address = nullptr;
+    char name[40] = {};
+  };
+
+  Label label;
+  const Tracker* owner = nullptr;  // null: the node is free
+  bool told_again = false;         // that a thread waited for it while it held it
+  Chain<LockEdge, &LockEdge::out> out;
+  Chain<LockEdge, &LockEdge::in> in;
+  std::size_t outs = 0;
+  std::size_t ins = 0;
+  Chain<HeldLock, &HeldLock::of_lock> held;
+  LockNode* next_free = nullptr;
+  // During a search: its number, how the node was reached, and what is looked at next.
+  std::uint64_t search = 0;
+  LockEdge* reached_by = nullptr;
+  LockNode* next_reached = nullptr;
+};
+
+/// One for the whole process, guarded by one lock of its own, which is no scheduling point of the explorer. That makes
+/// threads synchronize that otherwise would not: look for data races in a build without CONC_DEBUG.
+///
+/// Nothing here throws or fails: where memory is short, something goes unnoticed. Memory comes from malloc, since a
+/// replaced operator new may take locks of conc; stacks are captured and reports are written outside the lock.
+class LockGraph {
+ public:
+  constexpr LockGraph() noexcept = default;
+
+  /// @param certain   the thread will wait even if it holds the lock already
+  void waits(Tracker& tracker, const void* lock, Hold hold, bool certain) noexcept {
+    const Untracked untracked;
+    const std::uint64_t me = sync::this_thread_id();
+    if (!tells_news(tracker, lock, me, certain)) {
+      return;
+    }
+    CallStack here;
+    here.capture();
+    while (Circle* const circle = next_circle(tracker, lock, me, hold, here)) {
+      report(*circle);
+      std::free(circle);
+    }
+  }
+
+  void took(Tracker& tracker, const void* lock, Hold hold) noexcept {
+    const Untracked untracked;
+    watch_end_of_thread();
+    auto* const held = make<HeldLock>();
+    if (held == nullptr) {
+      return;
+    }
+    held->thread = sync::this_thread_id();
+    held->hold = hold;
+    held->taken.capture();
+    const Guard guard{*this};
+    held->node = node_of(tracker, lock);
+    if (held->node == nullptr) {
+      std::free(held);
+      return;
+    }
+    if (hold == Hold::exclusive) {
+      // Whoever held it before has let go, also where that was not seen: a release by another thread may come before
+      // the news that the lock was taken.
+      drop_all_held(*held->node);
+    }
+    bucket_of(held->thread).push(*held);
+    held->node->held.push(*held);
+  }
+
+  void releases(const Tracker& tracker, Hold hold) noexcept {
+    const Untracked untracked;
+    const std::uint64_t me = sync::this_thread_id();
+    const Guard guard{*this};
+    const LockNode* const node = known_node_of(tracker);
+    HeldLock* found = nullptr;
+    for (HeldLock* held = node == nullptr ? nullptr : node->held.first; held != nullptr; held = held->of_lock.next) {
+      if (held->hold == hold) {
+        found = held;  // if it is not the caller's own, the oldest one
+        if (held->thread == me) {
+          break;
+        }
+      }
+    }
+    if (found != nullptr) {
+      drop(*found);
+    }
+  }
+
+  void name(Tracker& tracker, const void* lock, const char* name) noexcept {
+    const Guard guard{*this};
+    if (LockNode* const node = node_of(tracker, lock)) {
+      std::size_t length = 0;
+      for (; length + 1 < sizeof node->label.name && name[length] != '\0'; ++length) {
+        node->label.name[length] = name[length];
+      }
+      node->label.name[length] = '\0';
+    }
+  }
+
+  void forget(const Tracker& tracker) noexcept {
+    const Guard guard{*this};
+    LockNode* const node = known_node_of(tracker);
+    if (node == nullptr) {
+      return;
+    }
+    drop_all_held(*node);
+    while (node->out.first != nullptr) {
+      drop(*node->out.first);
+    }
+    while (node->in.first != nullptr) {
+      drop(*node->in.first);
+    }
+    *node = LockNode{};
+    node->next_free = std::exchange(free_nodes_, node);
+  }
+
+ private:
+  using Label = LockNode::Label;
+
+  /// Locks that are taken in orders that can deadlock: each is held by somebody who waits for the next, the last one by
+  /// somebody who waits for the first. Of length one: a thread waits for a lock that it holds.
+  struct Circle {
+    struct Step {
+      Label held;
+      LockOrder order;
+    };
+    std::size_t length;
+    Step* steps() noexcept { return reinterpret_cast<Step*>(this + 1); }
+    static_assert(alignof(Step) <= sizeof(std::size_t));
+  };
+
+  /// A futex mutex after Ulrich Drepper's "Futexes Are Tricky" (2011), native in every build.
+  class Guard {
+   public:
+    explicit Guard(LockGraph& graph) noexcept : word_{graph.lock_} {
+      std::uint32_t free = 0;
+      // acquire: pairs with the release below.
+      if (!word_.compare_exchange_strong(free, kHeld, mo::acquire, mo::relaxed)) {
+        while (word_.exchange(kWanted, mo::acquire) != 0) {  // likewise
+          sync::native::wait(word_, kWanted, sync::forever);
+        }
+      }
+    }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    ~Guard() {
+      // release: pairs with the acquires above.
+      if (word_.exchange(0, mo::release) == kWanted) {
+        sync::native::wake(&word_, 1);
+      }
+    }
+
+   private:
+    static constexpr std::uint32_t kHeld = 1;
+    static constexpr std::uint32_t kWanted = 2;  // held, and somebody may be asleep
+    sync::native::Atomic<std::uint32_t>& word_;
+  };
+
+  template <class T>
+  static T* make() noexcept {
+    void* const memory = std::malloc(sizeof(T));
+    return memory == nullptr ? nullptr : new (memory) T;
+  }
+
+  // All that follows, up to report(), is called with the lock held, or takes it.
+
+  using Bucket = Chain<HeldLock, &HeldLock::of_thread>;
+  Bucket& bucket_of(std::uint64_t thread) noexcept { return held_[thread % kBuckets]; }
+
+  static LockNode* known_node_of(const Tracker& tracker) noexcept {
+    return tracker.node_ != nullptr && tracker.node_->owner == &tracker ? tracker.node_ : nullptr;
+  }
+
+  /// @return null if there is no memory
+  LockNode* node_of(Tracker& tracker, const void* lock) noexcept {
+    LockNode* node = known_node_of(tracker);
+    if (node == nullptr) {
+      node = free_nodes_ != nullptr ? std::exchange(free_nodes_, free_nodes_->next_free) : make<LockNode>();
+      if (node != nullptr) {
+        node->next_free = nullptr;
+        node->owner = &tracker;
+        node->label.address = lock;
+      }
+      tracker.node_ = node;
+    }
+    return node;
+  }
+
+  static void drop(HeldLock& held) noexcept {
+    Bucket::remove(held);
+    Chain<HeldLock, &HeldLock::of_lock>::remove(held);
+    std::free(&held);
+  }
+
+  static void drop_all_held(LockNode& node) noexcept {
+    while (node.held.first != nullptr) {
+      drop(*node.held.first);
+    }
+  }
+
+  static void drop(LockEdge& edge) noexcept {
+    Chain<LockEdge, &LockEdge::out>::remove(edge);
+    Chain<LockEdge, &LockEdge::in>::remove(edge);
+    --edge.from->outs;
+    --edge.to->ins;
+    std::free(&edge);
+  }
+
+  /// Looks along the shorter of the two lists, so that a lock that is taken before thousands of others costs nothing.
+  static bool is_known(const LockNode& from, const LockNode& to) noexcept {
+    if (from.outs <= to.ins) {
+      const LockEdge* edge = from.out.first;
+      while (edge != nullptr && edge->to != &to) {
+        edge = edge->out.next;
+      }
+      return edge != nullptr;
+    }
+    const LockEdge* edge = to.in.first;
+    while (edge != nullptr && edge->from != &from) {
+      edge = edge->in.next;
+    }
+    return edge != nullptr;
+  }
+
+  /// What the thread holds, in a loop: the next after `held`, or the first.
+  HeldLock* next_of(std::uint64_t thread, const HeldLock* held = nullptr) noexcept {
+    HeldLock* next = held == nullptr ? bucket_of(thread).first : held->of_thread.next;
+    while (next != nullptr && next->thread != thread) {
+      next = next->of_thread.next;
+    }
+    return next;
+  }
+
+  const HeldLock* find_held(std::uint64_t thread, const LockNode& node) noexcept {
+    const HeldLock* held = next_of(thread);
+    while (held != nullptr && held->node != &node) {
+      held = next_of(thread, held);
+    }
+    return held;
+  }
+
+  /// Whether waiting for the lock says something that is not known yet.
+  bool tells_news(Tracker& tracker, const void* lock, std::uint64_t me, bool certain) noexcept {
+    const Guard guard{*this};
+    const HeldLock* held = next_of(me);
+    const LockNode* const to = held == nullptr ? nullptr : node_of(tracker, lock);
+    if (to == nullptr) {
+      return false;
+    }
+    if (find_held(me, *to) != nullptr) {
+      return certain && !to->told_again;
+    }
+    while (held != nullptr && is_known(*held->node, *to)) {
+      held = next_of(me, held);
+    }
+    return held != nullptr;
+  }
+
+  /// Notes what is new about waiting for the lock, up to the first thing that is to be reported.
+  /// @return null if there is nothing more; the caller frees what it gets.
+  Circle* next_circle(Tracker& tracker, const void* lock, std::uint64_t me, Hold hold, const CallStack& here) noexcept {
+    const Guard guard{*this};
+    LockNode* const to = node_of(tracker, lock);
+    if (to == nullptr) {
+      return nullptr;
+    }
+    if (const HeldLock* const held = find_held(me, *to)) {  // it makes no edges: it will never get there
+      Circle* const circle = std::exchange(to->told_again, true) ? nullptr : make_circle(1);
+      if (circle != nullptr) {
+        circle->steps()[0] = {to->label, {me, held->hold, hold, held->taken, here}};
+      }
+      return circle;
+    }
+    for (const HeldLock* held = next_of(me); held != nullptr; held = next_of(me, held)) {
+      auto* const edge = is_known(*held->node, *to) ? nullptr : make<LockEdge>();
+      if (edge == nullptr) {
+        continue;
+      }
+      edge->from = held->node;
+      edge->to = to;
+      edge->order = {me, held->hold, hold, held->taken, here};
+      const std::size_t distance = distance_between(*to, *edge->from);
+      edge->from->out.push(*edge);
+      edge->to->in.push(*edge);
+      ++edge->from->outs;
+      ++edge->to->ins;
+      Circle* const circle = distance == 0 ? nullptr : circle_of(*edge, distance);
+      if (circle != nullptr) {
+        return circle;
+      }
+    }
+    return nullptr;
+  }
+
+  /// How many edges lead from `start` to `goal`, on the shortest way; 0 if none does. `reached_by` then shows the way back.
+  std::size_t distance_between(LockNode& start, const LockNode& goal) noexcept {
+    start.search = ++searches_;
+    start.next_reached = nullptr;
+    LockNode* last = &start;
+    for (LockNode* node = &start; node != nullptr; node = node->next_reached) {
+      for (LockEdge* edge = node->out.first; edge != nullptr; edge = edge->out.next) {
+        LockNode* const next = edge->to;
+        if (next->search == searches_) {
+          continue;
+        }
+        next->search = searches_;
+        next->reached_by = edge;
+        next->next_reached = nullptr;
+        last = last->next_reached = next;
+        if (next == &goal) {
+          std::size_t distance = 0;
+          for (const LockNode* step = next; step != &start; step = step->reached_by->from) {
+            ++distance;
+          }
+          return distance;
+        }
+      }
+    }
+    return 0;
+  }
+
+  static Circle* make_circle(std::size_t length) noexcept {
+    void* const memory = std::malloc(sizeof(Circle) + length * sizeof(Circle::Step));
+    if (memory == nullptr) {
+      return nullptr;
+    }
+    auto* const circle = new (memory) Circle{length};
+    for (std::size_t i = 0; i < length; ++i) {
+      new (circle->steps() + i) Circle::Step;
+    }
+    return circle;
+  }
+
+  /// The circle that `edge` closes, right after the search that has found it.
+  static Circle* circle_of(const LockEdge& edge, std::size_t distance) noexcept {
+    Circle* const circle = make_circle(distance + 1);
+    if (circle != nullptr) {
+      circle->steps()[0] = {edge.from->label, edge.order};
+      const LockNode* node = edge.from;
+      for (std::size_t i = distance; i > 0; --i) {
+        const LockEdge& step = *node->reached_by;
+        circle->steps()[i] = {step.from->label, step.order};
+        node = step.from;
+      }
+    }
+    return circle;
+  }
+
+  // Reports. Called without the lock.
+
+  static std::string describe(const Label& label) {
+    char address[32];
+    std::snprintf(address, sizeof address, "%p", label.address);
+    std::string text = address;
+    if (label.name[0] != '\0') {
+      text.append(" (").append(label.name).append(")");
+    }
+    return text;
+  }
+
+  static std::string thread_name(std::uint64_t thread) {
+    return thread == sync::main_thread_id ? "The main thread" : "Thread " + std::to_string(thread);
+  }
+
+  static std::string describe(const CallStack& stack) { return describe_frames(stack.frames, stack.count); }
+
+  static const char* how(Hold hold) noexcept { return hold == Hold::shared ? " shared" : ""; }
+
+  static std::string describe(Circle& circle) {
+    const Circle::Step* const steps = circle.steps();
+    std::string text;
+    if (circle.length == 1) {
+      const LockOrder& order = steps[0].order;
+      text = thread_name(order.thread) + " waits for lock " + describe(steps[0].held) + ", which it holds itself.\n";
+      text += std::string{"  It took it"} + how(order.held) + ":\n" + describe(order.taken);
+      return text + "  It waits for it" + how(order.wanted) + ":\n" + describe(order.wants);
+    }
+    text = std::to_string(circle.length) + " locks are taken in orders that can deadlock:";
+    for (std::size_t i = 0; i < circle.length; ++i) {
+      text += (i == 0 ? " " : " -> ") + describe(steps[i].held);
+    }
+    text += " -> " + describe(steps[0].held) + "\n";
+    for (std::size_t i = 0; i < circle.length; ++i) {
+      const LockOrder& order = steps[i].order;
+      const Label& wanted = steps[(i + 1) % circle.length].held;
+      text += "  " + thread_name(order.thread) + " took " + describe(steps[i].held) + how(order.held) + ":\n" +
+              describe(order.taken);
+      text +=
+          "  and waited for " + describe(wanted) + how(order.wanted) + " while it held that:\n" + describe(order.wants);
+    }
+    return text;
+  }
+
+  static void report(debug::LockProblem problem, const std::string& text) {
+    report_lock_problem({problem, text.c_str()});
+  }
+
+  static void report(Circle& circle) noexcept {
+    try {
+      report(circle.length == 1 ? debug::LockProblem::acquired_again : debug::LockProblem::order, describe(circle));
+    } catch (...) {  // no memory for the text
+    }
+  }
+
+  // The end of a thread.
+
+  struct EndOfThread {
+    explicit EndOfThread(LockGraph& all) noexcept : graph{all} {}
+    EndOfThread(const EndOfThread&) = delete;
+    EndOfThread& operator=(const EndOfThread&) = delete;
+    ~EndOfThread() { graph.thread_ends(thread); }
+    LockGraph& graph;
+    const std::uint64_t thread = sync::this_thread_id();
+  };
+
+  /// The main thread's end is that of the program: whatever it holds may be released by the destructors of statics.
+  void watch_end_of_thread() noexcept {
+    if (!sync::exploring() && sync::this_thread_id() != sync::main_thread_id) {
+      static thread_local const EndOfThread end{*this};
+    }
+  }
+
+  void thread_ends(std::uint64_t thread) noexcept {
+    const Untracked untracked;
+    for (;;) {
+      Label label;
+      CallStack taken;
+      {
+        const Guard guard{*this};
+        HeldLock* const held = next_of(thread);
+        if (held == nullptr) {
+          return;
+        }
+        held->thread = kNobody;
+        label = held->node->label;
+        taken = held->taken;
+      }
+      try {
+        report(debug::LockProblem::held_at_thread_end, thread_name(thread) + " ends and still holds lock " +
+                                                           describe(label) + ".\n  It took it:\n" + describe(taken));
+      } catch (...) {  // no memory for the text
+      }
+    }
+  }
+
+  static constexpr std::uint64_t kNobody = 0;
+  static constexpr std::size_t kBuckets = 256;
+
+  sync::native::Atomic<std::uint32_t> lock_{0};
+  LockNode* free_nodes_ = nullptr;
+  std::uint64_t searches_ = 0;
+  Bucket held_[kBuckets];
+};
+
+[[gnu::visibility("default")]] inline constinit LockGraph lock_graph{};
+
+inline Tracker::~Tracker() {
+  if (node_ != nullptr) {
+    lock_graph.forget(*this);
+  }
+}
+
+inline void Tracker::waits(const void* lock, Deadline deadline, Hold hold) noexcept {
+  if (deadline.is_never() && !sync::this_thread().untracked) {
+    lock_graph.waits(*this, lock, hold, true);
+  }
+}
+
+inline void Tracker::may_wait(const void* lock) noexcept {
+  if (!sync::this_thread().untracked) {
+    lock_graph.waits(*this, lock, Hold::exclusive, false);
+  }
+}
+
+inline bool Tracker::took(const void* lock, bool taken, Hold hold) noexcept {
+  if (taken && !sync::this_thread().untracked) {
+    lock_graph.took(*this, lock, hold);
+  }
+  return taken;
+}
+
+inline void Tracker::releases(Hold hold) noexcept {
+  if (!sync::this_thread().untracked) {
+    lock_graph.releases(*this, hold);
+  }
+}
+
+inline void Tracker::name(const void* lock, const char* name) noexcept { lock_graph.name(*this, lock, name); }
+
+}  // namespace conc::inline CONC_ABI::detail
+
+#endif
