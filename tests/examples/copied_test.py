@@ -59,6 +59,9 @@ class Copied(programs.ProgramTest):
     def test_draw_charts(self):
         self.check("draw_charts")
 
+    def test_memory_sampler(self):
+        self.check("memory_sampler")
+
 
 if __name__ == "__main__":
     programs.main()
