@@ -3,6 +3,7 @@
 /// All of conc that needs nothing but the standard library: threading, queue, concurrent.futures on threads.
 #pragma once
 
+#include <conc/annotations.hpp>
 #include <conc/atomic_integer.hpp>
 #include <conc/barrier.hpp>
 #include <conc/condition.hpp>

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cassert>
+#include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
@@ -29,7 +30,7 @@ namespace conc::inline CONC_ABI {
 /// @par Cost            wait: one system call to sleep. notify: one per thread woken, none if nobody waits.
 /// @par Python          threading.Condition. The order in which waiters wake is not promised.
 template <class L = RLock>
-class Condition {
+class CONC_REENTRANT_CAPABILITY("condition") Condition {
  public:
   /// A condition over a lock of its own.
   Condition() noexcept requires std::is_default_constructible_v<L> : lock_{&own_} {}
@@ -41,12 +42,12 @@ class Condition {
   Condition& operator=(const Condition&) = delete;
   ~Condition() { assert(first_ == nullptr && "a Condition was destroyed while a thread waits on it"); }
 
-  void lock() { lock_->lock(); }
-  void unlock() { lock_->unlock(); }
-  [[nodiscard]] bool try_lock() { return lock_->try_lock(); }
-  void acquire() { lock(); }
-  void release() { unlock(); }
-  [[nodiscard]] bool try_acquire() { return try_lock(); }
+  void lock() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { lock_->lock(); }
+  void unlock() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS { lock_->unlock(); }
+  [[nodiscard]] bool try_lock() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return lock_->try_lock(); }
+  void acquire() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { lock(); }
+  void release() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS { unlock(); }
+  [[nodiscard]] bool try_acquire() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return try_lock(); }
 
   /// Lets go of the lock, all levels of it, waits for a notify, and takes the lock again.
   /// @return true: notified.
@@ -76,13 +77,13 @@ class Condition {
   /// @throws UsageError if the lock is not held (where it can tell); whatever predicate throws, with the lock held.
   template <class Predicate>
     requires std::is_invocable_r_v<bool, Predicate&>
-  bool wait_for(Predicate predicate) { return wait_for(std::move(predicate), never); }
+  bool wait_for(Predicate predicate) CONC_NO_THREAD_SAFETY_ANALYSIS { return wait_for(std::move(predicate), never); }
 
   /// As above, but gives up at `deadline`, which bounds the whole call.
   /// @return the last value of the predicate.
   template <class Predicate>
     requires std::is_invocable_r_v<bool, Predicate&>
-  bool wait_for(Predicate predicate, Deadline deadline) {
+  bool wait_for(Predicate predicate, Deadline deadline) CONC_NO_THREAD_SAFETY_ANALYSIS {
     check_held("Condition::wait_for: the lock is not held");
     if (predicate()) {
       return true;
@@ -133,7 +134,7 @@ class Condition {
   /// The lock let go, all levels of it, until take_back().
   class Released {
    public:
-    Released(Condition& condition, Waiter& waiter) : lock_{*condition.lock_} {
+    Released(Condition& condition, Waiter& waiter) CONC_NO_THREAD_SAFETY_ANALYSIS : lock_{*condition.lock_} {
       try {
         if constexpr (kReentrant) {
           levels_ = lock_.release_levels();
@@ -146,7 +147,7 @@ class Condition {
       }
     }
     /// A lock that fails here leaves nothing sensible to do: std::terminate.
-    void take_back() const noexcept {
+    void take_back() const noexcept CONC_NO_THREAD_SAFETY_ANALYSIS {
       if constexpr (kReentrant) {
         lock_.acquire_levels(levels_);
       } else {

@@ -7,6 +7,7 @@
 /// bit of Mike Burrows' nsync).
 #pragma once
 
+#include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
 #include <conc/detail/lock_graph.hpp>
 #include <conc/detail/sync.hpp>
@@ -26,7 +27,7 @@ namespace conc::inline CONC_ABI {
 ///                      even while the release() that let it in is still returning.
 /// @par Cost            one compare-and-swap each way while nobody competes; otherwise a short spin, then one system call.
 /// @par Python          threading.Lock. Timeouts are durations; releasing an unlocked lock is UsageError.
-class Lock {
+class CONC_CAPABILITY("lock") Lock {
  public:
   constexpr Lock() noexcept = default;
   Lock(const Lock&) = delete;
@@ -34,7 +35,7 @@ class Lock {
 
   /// Waits until the lock is free and takes it.
   /// @return true, always, so that it reads like the timed form.
-  bool acquire() noexcept {
+  bool acquire() noexcept CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, never);
     if (!take_free()) [[unlikely]] {
       acquire_contended(never);
@@ -44,17 +45,19 @@ class Lock {
 
   /// Takes the lock, or gives up at `deadline`.
   /// @return whether the lock was taken. Its owner gets false too: a Lock is not reentrant.
-  [[nodiscard]] bool acquire(Deadline deadline) noexcept {
+  [[nodiscard]] bool acquire(Deadline deadline) noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline);
     return tracker_.took(this, take_free() || acquire_contended(deadline));
   }
 
   /// Takes the lock if it is free right now.
-  [[nodiscard]] bool try_acquire() noexcept { return tracker_.took(this, take_free() || acquire_contended(kPoll)); }
+  [[nodiscard]] bool try_acquire() noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return tracker_.took(this, take_free() || acquire_contended(kPoll));
+  }
 
   /// Frees the lock; any thread may. Exactly one waiter gets in.
   /// @throws UsageError if the lock is not held; it stays free.
-  void release() {
+  void release() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.releases();
     std::uint32_t held = kHeld;
     // release (1): pairs with the acquire (1) of whoever takes the lock next.
@@ -69,11 +72,15 @@ class Lock {
   }
 
   // The names that std::unique_lock, std::scoped_lock and std::lock use.
-  void lock() noexcept { acquire(); }
-  void unlock() { release(); }
-  [[nodiscard]] bool try_lock() noexcept { return try_acquire(); }
-  [[nodiscard]] bool try_lock_for(Deadline span) noexcept { return acquire(span); }
-  [[nodiscard]] bool try_lock_until(Deadline point) noexcept { return acquire(point); }
+  void lock() noexcept CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { acquire(); }
+  void unlock() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS { release(); }
+  [[nodiscard]] bool try_lock() noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return try_acquire(); }
+  [[nodiscard]] bool try_lock_for(Deadline span) noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(span);
+  }
+  [[nodiscard]] bool try_lock_until(Deadline point) noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(point);
+  }
 
  private:
   // word_ = kReserved | kSleepers | kHeld
@@ -167,7 +174,7 @@ static_assert(sizeof(Lock) == 4 || detail::debugging);
 ///                      never used again.
 /// @par Cost            that of Lock, and a thread-local load; two plain stores for an inner level.
 /// @par Python          threading.RLock. Release by another thread is UsageError.
-class RLock {
+class CONC_REENTRANT_CAPABILITY("lock") RLock {
  public:
   constexpr RLock() noexcept = default;
   RLock(const RLock&) = delete;
@@ -176,7 +183,7 @@ class RLock {
   /// Takes the lock or goes one level deeper.
   /// @return true, always.
   /// @throws UsageError at 2^32 - 1 levels.
-  bool acquire() {
+  bool acquire() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     const std::uint64_t me = detail::sync::this_thread_id();
     if (owned_by(me)) {
       go_deeper();
@@ -189,7 +196,7 @@ class RLock {
 
   /// As acquire(), but gives up at `deadline`. Its owner never waits.
   /// @return whether this thread owns the lock now.
-  [[nodiscard]] bool acquire(Deadline deadline) {
+  [[nodiscard]] bool acquire(Deadline deadline) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     const std::uint64_t me = detail::sync::this_thread_id();
     if (owned_by(me)) {
       go_deeper();
@@ -203,11 +210,13 @@ class RLock {
   }
 
   /// Takes the lock, or goes one level deeper, if that is possible right now.
-  [[nodiscard]] bool try_acquire() { return acquire(Deadline{std::chrono::nanoseconds{0}}); }
+  [[nodiscard]] bool try_acquire() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(Deadline{std::chrono::nanoseconds{0}});
+  }
 
   /// Goes one level up; the last level frees the lock.
   /// @throws UsageError unless the calling thread owns the lock; nothing changes then.
-  void release() {
+  void release() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     if (!owned()) [[unlikely]] {
       detail::throw_usage_error(locked() ? "RLock::release: another thread owns the lock"
                                          : "RLock::release: the lock is not held");
@@ -229,24 +238,28 @@ class RLock {
   /// Frees all levels at once, for a Condition that must let others in.
   /// @return the number of levels, for acquire_levels().
   /// @throws UsageError unless the calling thread owns the lock.
-  [[nodiscard]] std::uint32_t release_levels() {
+  [[nodiscard]] std::uint32_t release_levels() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     const std::uint32_t levels = owned() ? std::exchange(depth_, 1) : 0;
     release();  // reports a caller that is not the owner
     return levels;
   }
 
   /// Takes the lock and goes back to `levels` levels. The calling thread must not own it.
-  void acquire_levels(std::uint32_t levels) {
+  void acquire_levels(std::uint32_t levels) CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     acquire();
     depth_ = levels;
   }
 
   // The names that std::unique_lock, std::scoped_lock and std::lock use.
-  void lock() { acquire(); }
-  void unlock() { release(); }
-  [[nodiscard]] bool try_lock() { return try_acquire(); }
-  [[nodiscard]] bool try_lock_for(Deadline span) { return acquire(span); }
-  [[nodiscard]] bool try_lock_until(Deadline point) { return acquire(point); }
+  void lock() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { acquire(); }
+  void unlock() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS { release(); }
+  [[nodiscard]] bool try_lock() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return try_acquire(); }
+  [[nodiscard]] bool try_lock_for(Deadline span) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(span);
+  }
+  [[nodiscard]] bool try_lock_until(Deadline point) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(point);
+  }
 
  private:
   friend struct detail::TestAccess;
@@ -296,9 +309,9 @@ struct AnyLock {
 
   template <class L>
   static AnyLock of(L& lock) noexcept {
-    return {&lock, [](void* any) { static_cast<L*>(any)->lock(); },
-            [](void* any) { return static_cast<L*>(any)->try_lock(); },
-            [](void* any) { static_cast<L*>(any)->unlock(); }};
+    return {&lock, [](void* any) CONC_NO_THREAD_SAFETY_ANALYSIS { static_cast<L*>(any)->lock(); },
+            [](void* any) CONC_NO_THREAD_SAFETY_ANALYSIS { return static_cast<L*>(any)->try_lock(); },
+            [](void* any) CONC_NO_THREAD_SAFETY_ANALYSIS { static_cast<L*>(any)->unlock(); }};
   }
 };
 
@@ -334,6 +347,27 @@ inline void lock_all(const AnyLock* locks, std::size_t count) {
   }
 }
 
+/// Holds several locks for a scope.
+template <std::size_t Count>
+class HeldLocks {
+ public:
+  template <class... Locks>
+  explicit HeldLocks(Locks&... locks) : locks_{AnyLock::of(locks)...} {
+    (TrackerOf::visit(locks, [](auto& tracker, const void* lock) { tracker.may_wait(lock); }), ...);
+    lock_all(locks_, Count);
+  }
+  HeldLocks(const HeldLocks&) = delete;
+  HeldLocks& operator=(const HeldLocks&) = delete;
+  ~HeldLocks() {
+    for (const AnyLock& held : locks_) {
+      held.unlock(held.object);
+    }
+  }
+
+ private:
+  const AnyLock locks_[Count];
+};
+
 }  // namespace detail
 
 /// Holds one or more locks for a scope: `conc::ScopedLock guard{a, b};`. Several are taken without risk of deadlock,
@@ -347,33 +381,39 @@ class [[nodiscard]] ScopedLock {
   static_assert(sizeof...(Locks) > 0, "ScopedLock guard{lock}: name at least one lock");
 
  public:
-  [[nodiscard]] explicit ScopedLock(Locks&... locks) : locks_{detail::AnyLock::of(locks)...} {
-    (detail::TrackerOf::visit(locks, [](auto& tracker, const void* lock) { tracker.may_wait(lock); }), ...);
-    detail::lock_all(locks_, sizeof...(Locks));
-  }
+  [[nodiscard]] explicit ScopedLock(Locks&... locks) : held_{locks...} {}
   ScopedLock(const ScopedLock&) = delete;
   ScopedLock& operator=(const ScopedLock&) = delete;
-  ~ScopedLock() {
-    for (const detail::AnyLock& held : locks_) {
-      held.unlock(held.object);
-    }
-  }
+  ~ScopedLock() = default;
 
  private:
-  const detail::AnyLock locks_[sizeof...(Locks)];
+  detail::HeldLocks<sizeof...(Locks)> held_;
 };
 
 /// One lock: nothing to choose, nothing to store but where it is.
 template <class L>
-class [[nodiscard]] ScopedLock<L> {
+class [[nodiscard]] CONC_SCOPED_CAPABILITY ScopedLock<L> {
  public:
-  [[nodiscard]] explicit ScopedLock(L& lock) : lock_{lock} { lock_.lock(); }
+  [[nodiscard]] explicit ScopedLock(L& lock) CONC_ACQUIRE(lock) : lock_{lock} { lock_.lock(); }
   ScopedLock(const ScopedLock&) = delete;
   ScopedLock& operator=(const ScopedLock&) = delete;
-  ~ScopedLock() { lock_.unlock(); }
+  ~ScopedLock() CONC_RELEASE() { lock_.unlock(); }
 
  private:
   L& lock_;
+};
+
+/// Two locks: clang's analysis cannot follow any number of them.
+template <class A, class B>
+class [[nodiscard]] CONC_SCOPED_CAPABILITY ScopedLock<A, B> {
+ public:
+  [[nodiscard]] explicit ScopedLock(A& first, B& second) CONC_ACQUIRE(first, second) : held_{first, second} {}
+  ScopedLock(const ScopedLock&) = delete;
+  ScopedLock& operator=(const ScopedLock&) = delete;
+  ~ScopedLock() CONC_RELEASE() {}
+
+ private:
+  detail::HeldLocks<2> held_;
 };
 
 template <class... Locks>

@@ -7,6 +7,7 @@
 /// give up; so readers that wait are counted apart, and the writer that leaves counts them in.
 #pragma once
 
+#include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
 #include <conc/detail/event_count.hpp>
 #include <conc/detail/lock_graph.hpp>
@@ -31,7 +32,7 @@ namespace conc::inline CONC_ABI {
 /// @par Cost            shared: one compare-and-swap each way while no writer comes, on a word that all readers share.
 ///                      Exclusive: two each way. Otherwise a short spin, then one system call.
 /// @par Python          has nothing like it.
-class RWLock {
+class CONC_CAPABILITY("lock") RWLock {
  public:
   RWLock() noexcept = default;
   RWLock(const RWLock&) = delete;
@@ -39,20 +40,20 @@ class RWLock {
 
   /// Waits until nobody holds the lock, and takes it exclusively.
   /// @return true, always.
-  bool acquire() { return acquire(never); }
+  bool acquire() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { return acquire(never); }
 
   /// As acquire(), but gives up at `deadline`. @return whether the lock was taken.
-  [[nodiscard]] bool acquire(Deadline deadline) {
+  [[nodiscard]] bool acquire(Deadline deadline) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline);
     return tracker_.took(this, take(deadline));
   }
 
   /// Takes the lock exclusively if nobody holds it right now. May fail while another thread is just giving it back.
-  [[nodiscard]] bool try_acquire() { return acquire(kPoll); }
+  [[nodiscard]] bool try_acquire() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return acquire(kPoll); }
 
   /// Frees the lock that was taken exclusively; any thread may.
   /// @throws UsageError if it is not held exclusively; nothing changes then.
-  void release() {
+  void release() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.releases();
     const detail::Untracked untracked;  // writers_
     let_readers_in(kWriting, "RWLock::release: the lock is not held exclusively");
@@ -62,10 +63,10 @@ class RWLock {
   /// Waits until no writer holds the lock or waits for it, and takes it shared.
   /// @return true, always.
   /// @throws UsageError if max_readers() threads hold it, or wait for it, already.
-  bool acquire_shared() { return acquire_shared(never); }
+  bool acquire_shared() CONC_ACQUIRE_SHARED() CONC_NO_THREAD_SAFETY_ANALYSIS { return acquire_shared(never); }
 
   /// As acquire_shared(), but gives up at `deadline`. @return whether the lock was taken.
-  [[nodiscard]] bool acquire_shared(Deadline deadline) {
+  [[nodiscard]] bool acquire_shared(Deadline deadline) CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline, detail::Hold::shared);
     std::uint64_t value = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
     return tracker_.took(this, enter(value) || (!deadline.is_poll() && wait_for_writer(deadline)),
@@ -73,11 +74,13 @@ class RWLock {
   }
 
   /// Takes the lock shared if no writer holds it or waits for it right now.
-  [[nodiscard]] bool try_acquire_shared() { return acquire_shared(kPoll); }
+  [[nodiscard]] bool try_acquire_shared() CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire_shared(kPoll);
+  }
 
   /// Gives a shared hold back.
   /// @throws UsageError if nobody holds it shared; nothing changes then.
-  void release_shared() {
+  void release_shared() CONC_RELEASE_SHARED() CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.releases(detail::Hold::shared);
     std::uint64_t old = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
     do {
@@ -95,16 +98,27 @@ class RWLock {
   [[nodiscard]] static constexpr std::uint32_t max_readers() noexcept { return kMostReaders; }
 
   // The names that std::unique_lock, std::scoped_lock, std::lock and std::shared_lock use.
-  void lock() { acquire(); }
-  void unlock() { release(); }
-  [[nodiscard]] bool try_lock() { return try_acquire(); }
-  [[nodiscard]] bool try_lock_for(Deadline span) { return acquire(span); }
-  [[nodiscard]] bool try_lock_until(Deadline point) { return acquire(point); }
-  void lock_shared() { acquire_shared(); }
-  void unlock_shared() { release_shared(); }
-  [[nodiscard]] bool try_lock_shared() { return try_acquire_shared(); }
-  [[nodiscard]] bool try_lock_shared_for(Deadline span) { return acquire_shared(span); }
-  [[nodiscard]] bool try_lock_shared_until(Deadline point) { return acquire_shared(point); }
+  void lock() CONC_ACQUIRE() CONC_NO_THREAD_SAFETY_ANALYSIS { acquire(); }
+  void unlock() CONC_RELEASE() CONC_NO_THREAD_SAFETY_ANALYSIS { release(); }
+  [[nodiscard]] bool try_lock() CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS { return try_acquire(); }
+  [[nodiscard]] bool try_lock_for(Deadline span) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(span);
+  }
+  [[nodiscard]] bool try_lock_until(Deadline point) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire(point);
+  }
+  void lock_shared() CONC_ACQUIRE_SHARED() CONC_NO_THREAD_SAFETY_ANALYSIS { acquire_shared(); }
+  void unlock_shared() CONC_RELEASE_SHARED() CONC_NO_THREAD_SAFETY_ANALYSIS { release_shared(); }
+  [[nodiscard]] bool try_lock_shared() CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return try_acquire_shared();
+  }
+  [[nodiscard]] bool try_lock_shared_for(Deadline span) CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire_shared(span);
+  }
+  [[nodiscard]] bool try_lock_shared_until(Deadline point)
+      CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
+    return acquire_shared(point);
+  }
 
  private:
   friend struct detail::TrackerOf;
@@ -138,7 +152,7 @@ class RWLock {
     }
   }
 
-  bool take(Deadline deadline) {
+  bool take(Deadline deadline) CONC_NO_THREAD_SAFETY_ANALYSIS {
     const detail::Untracked untracked;  // writers_
     if (!writers_.try_acquire()) {
       deadline = deadline.is_poll() ? deadline : Deadline::after(deadline);  // for both waits
@@ -255,12 +269,12 @@ class RWLock {
 ///
 /// @throws what the lock throws; then it is not held.
 template <class L>
-class [[nodiscard]] ScopedSharedLock {
+class [[nodiscard]] CONC_SCOPED_CAPABILITY ScopedSharedLock {
  public:
-  [[nodiscard]] explicit ScopedSharedLock(L& lock) : lock_{lock} { lock_.lock_shared(); }
+  [[nodiscard]] explicit ScopedSharedLock(L& lock) CONC_ACQUIRE_SHARED(lock) : lock_{lock} { lock_.lock_shared(); }
   ScopedSharedLock(const ScopedSharedLock&) = delete;
   ScopedSharedLock& operator=(const ScopedSharedLock&) = delete;
-  ~ScopedSharedLock() { lock_.unlock_shared(); }
+  ~ScopedSharedLock() CONC_RELEASE_GENERIC() { lock_.unlock_shared(); }
 
  private:
   L& lock_;

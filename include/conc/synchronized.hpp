@@ -3,6 +3,7 @@
 /// Synchronized: a value that can only be reached with its lock held.
 #pragma once
 
+#include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
 #include <conc/lock.hpp>
 #include <type_traits>
@@ -32,28 +33,28 @@ class Synchronized {
       lock.lock_shared();
       lock.unlock_shared();
     };
-    static void lock(L& lock) {
+    static void lock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS {
       if constexpr (possible) {
         lock.lock_shared();
       } else {
         lock.lock();
       }
     }
-    static bool try_lock(L& lock) {
+    static bool try_lock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS {
       if constexpr (possible) {
         return lock.try_lock_shared();
       } else {
         return lock.try_lock();
       }
     }
-    static bool try_lock(L& lock, Deadline deadline) {
+    static bool try_lock(L& lock, Deadline deadline) CONC_NO_THREAD_SAFETY_ANALYSIS {
       if constexpr (possible) {
         return lock.try_lock_shared_until(deadline);
       } else {
         return lock.try_lock_until(deadline);
       }
     }
-    static void unlock(L& lock) {
+    static void unlock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS {
       if constexpr (possible) {
         lock.unlock_shared();
       } else {
@@ -62,10 +63,12 @@ class Synchronized {
     }
   };
   struct Exclusive {
-    static void lock(L& lock) { lock.lock(); }
-    static bool try_lock(L& lock) { return lock.try_lock(); }
-    static bool try_lock(L& lock, Deadline deadline) { return lock.try_lock_until(deadline); }
-    static void unlock(L& lock) { lock.unlock(); }
+    static void lock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS { lock.lock(); }
+    static bool try_lock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS { return lock.try_lock(); }
+    static bool try_lock(L& lock, Deadline deadline) CONC_NO_THREAD_SAFETY_ANALYSIS {
+      return lock.try_lock_until(deadline);
+    }
+    static void unlock(L& lock) CONC_NO_THREAD_SAFETY_ANALYSIS { lock.unlock(); }
   };
 
  public:

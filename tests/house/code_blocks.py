@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wsign-conversion", "-Werror"]
+CLANG_WARNINGS = ["-Wthread-safety"]
 PAGES = ["*.md", "docs/**/*.md", "bench/*.md", "examples/*/*.md"]
 ROWS = "from_python.md"
 LANGUAGES = {"", "cpp", "python", "text"}
@@ -92,7 +93,8 @@ def run_program(folder: Path, compiler: str, program: Block, output: str | None)
         return f"the command builds {name!r} and runs {command[2]!r}"
     source = next(word for word in build if word.endswith(".cpp"))
     (folder / source).write_text(program.text)
-    done = subprocess.run([compiler, *build[1:], *WARNINGS, "-Iinclude"], cwd=folder, capture_output=True, text=True)
+    warnings = [*WARNINGS, *(CLANG_WARNINGS if "clang" in compiler else [])]
+    done = subprocess.run([compiler, *build[1:], *warnings, "-Iinclude"], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         return done.stderr
     done = subprocess.run([f"./{name}"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -2,7 +2,8 @@
 
 Usage: compile_fail.py SOURCE -- COMPILER FLAG…
 
-The first line of the source is the comment "// expect: words".
+The first line of the source is the comment "// expect: words". The second one may be "// clang: FLAG…": it is about what
+clang says with these flags, and the test is for clang only.
 """
 
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 def main() -> int:
     source = Path(sys.argv[1])
-    command = [*sys.argv[sys.argv.index("--") + 1:], "-std=c++20", "-fsyntax-only", str(source)]
-    first_line = source.read_text().splitlines()[0]
+    first_line, second_line = source.read_text().splitlines()[:2]
+    flags = second_line.removeprefix("// clang: ").split() if second_line.startswith("// clang: ") else []
+    command = [*sys.argv[sys.argv.index("--") + 1:], "-std=c++20", "-fsyntax-only", *flags, str(source)]
     if not first_line.startswith("// expect: "):
         print(f"{source}: the first line must be: // expect: words")
         return 1

@@ -1,0 +1,12 @@
+// expect: 'lock' that is already held
+// clang: -Wthread-safety
+#include <conc/lock.hpp>
+
+conc::Lock lock;
+int balance CONC_GUARDED_BY(lock) = 0;
+
+int main() {
+  const conc::ScopedLock guard{lock};
+  lock.acquire();
+  lock.release();
+}

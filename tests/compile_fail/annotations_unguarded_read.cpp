@@ -1,0 +1,8 @@
+// expect: reading variable 'balance' requires holding lock 'lock'
+// clang: -Wthread-safety
+#include <conc/lock.hpp>
+
+conc::Lock lock;
+int balance CONC_GUARDED_BY(lock) = 0;
+
+int main() { return balance; }
