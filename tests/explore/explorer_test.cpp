@@ -114,6 +114,20 @@ class ReplayVariable {
   ReplayVariable& operator=(const ReplayVariable&) = delete;
 };
 
+/// `program` never fails by itself, but within so many mishaps it does, whatever the strategy, and can be repeated.
+template <class Program>
+void must_need_mishaps(Program program, unsigned mishaps, const std::string& symptom) {
+  for (const Strategy strategy : kStrategies) {
+    CAPTURE(static_cast<int>(strategy), symptom);
+    CHECK(explore(program, {.strategy = strategy}).ok());
+    const Report found = explore(program, {.strategy = strategy, .mishaps = mishaps, .quiet = true});
+    CHECK(found.failure == symptom);
+    const Report again = explore(program, {.mishaps = mishaps, .replay = found.replay, .quiet = true});
+    CHECK(again.failure == symptom);
+    CHECK(again.replay == found.replay);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("Explorer: each strategy finds a lost update and replays it", "[explorer]") {
@@ -432,17 +446,139 @@ TEST_CASE("Explorer: mishaps wake sleepers for no reason and let timeouts come e
                seam::wake(&word, 1);
              });
   };
+  must_need_mishaps(trusting, 1, "woken for no reason");
+  must_need_mishaps(hasty, 1, "an hour was not enough");
+}
+
+TEST_CASE("Explorer: a sleep that a mishap ends may end before any operation, either way", "[explorer]") {
+  using Outcome =
+      std::pair<bool, int>;  // of a sleep that somebody ends after three steps: woken or not, after how many
+  const auto outcomes = [](unsigned mishaps, unsigned preemptions) {
+    std::set<Outcome> seen;
+    const Report report = explore(
+        [&] {
+          Word word{0};
+          Word other{0};
+          int steps = 0;
+          parallel(
+              [&] {
+                const bool woken = seam::wait(word, 0U, seam::now() + 1h);
+                seen.insert({woken, steps});
+              },
+              [&] {
+                for (; steps < 3; ++steps) {
+                  other.load();
+                }
+                seam::wake(&word, 1);
+              });
+        },
+        {.strategy = Strategy::depth_first, .preemptions = preemptions, .mishaps = mishaps});
+    CHECK(report.complete);
+    return seen;
+  };
+  CHECK(outcomes(0, 3) == std::set<Outcome>{{true, 3}, {false, 3}});
+  CHECK(outcomes(1, 2) ==
+        std::set<Outcome>{{true, 0}, {true, 1}, {true, 2}, {true, 3}, {false, 0}, {false, 1}, {false, 2}, {false, 3}});
+}
+
+TEST_CASE("Explorer: time may pass for a sleeper before a preempted thread makes its next step", "[explorer]") {
+  // The writer has come to its store and is preempted; the sleeper goes to sleep, and its time is up before the store.
+  const auto program = [] {
+    Word word{0};
+    Word flag{0};
+    parallel([&] { flag.store(1); },
+             [&] {
+               const bool woken = seam::wait(word, 0U, seam::now() + 1h);
+               check(woken || flag.load() == 1, "an hour was not enough for one step");
+             });
+  };
+  const Options all{.strategy = Strategy::depth_first, .preemptions = 1, .quiet = true};
+  CHECK(explore(program, all).complete);
+  Options unlucky = all;
+  unlucky.mishaps = 1;
+  CHECK(contains(explore(program, unlucky).failure, "an hour was not enough"));
+}
+
+TEST_CASE("Explorer: a weak exchange fails for no reason as often as the budget says, a strong one never",
+          "[explorer]") {
+  const auto failures = [](Strategy strategy, bool weak) {
+    std::set<int> seen;
+    const Report report = explore(
+        [&] {
+          Word word{0};
+          int failed = -1;
+          std::uint32_t expected = 0;
+          bool done = false;
+          while (!done) {
+            done = weak ? word.compare_exchange_weak(expected, 1) : word.compare_exchange_strong(expected, 1);
+            check(done || expected == 0, "the value that is there");
+            ++failed;
+          }
+          check(word.load() == 1, "exchanged");
+          seen.insert(failed);
+        },
+        {.strategy = strategy, .schedules = 1'000, .mishaps = 2});
+    CHECK(report.complete == (strategy == Strategy::depth_first));
+    return seen;
+  };
   for (const Strategy strategy : kStrategies) {
-    CHECK(explore(trusting, {.strategy = strategy}).ok());
-    CHECK(explore(hasty, {.strategy = strategy}).ok());
-    for (const auto& [program, what] :
-         {std::pair{+trusting, "woken for no reason"}, {+hasty, "an hour was not enough"}}) {
-      const Report found = explore(program, {.strategy = strategy, .mishaps = 1, .quiet = true});
-      CHECK(found.failure == what);
-      const Report again = explore(program, {.mishaps = 1, .replay = found.replay, .quiet = true});
-      CHECK(again.failure == what);
-    }
+    CHECK(failures(strategy, true) == std::set{0, 1, 2});
+    CHECK(failures(strategy, false) == std::set{0});
   }
+}
+
+TEST_CASE("Explorer: mishaps find a weak exchange that is not tried again", "[explorer]") {
+  const auto program = [](bool weak) {
+    return [weak] {
+      Word begun{0};
+      int value = 0;
+      const auto first_to_come = [&] {
+        std::uint32_t expected = 0;
+        if (weak ? begun.compare_exchange_weak(expected, 1) : begun.compare_exchange_strong(expected, 1)) {
+          value = 42;
+        }
+      };
+      parallel(first_to_come, first_to_come);
+      check(value == 42, "each thought that the other was first");
+    };
+  };
+  must_need_mishaps(program(true), 2, "each thought that the other was first");
+  CHECK(explore(program(false), {.strategy = Strategy::depth_first, .preemptions = 3, .mishaps = 3}).complete);
+}
+
+TEST_CASE("Explorer: mishaps find a timeout that drops what was handed over", "[explorer]") {
+  const auto program = [](bool looks) {
+    return [looks] {
+      constexpr std::uint32_t kEmpty = 0;
+      constexpr std::uint32_t kFull = 1;
+      constexpr std::uint32_t kGivenUp = 2;
+      Word slot{kEmpty};
+      bool taken = false;
+      bool given = false;
+      parallel(
+          [&] {
+            while (slot.load() == kEmpty) {
+              if (!seam::wait(slot, kEmpty, seam::now() + 1h)) {
+                if (looks) {
+                  taken = slot.exchange(kGivenUp) == kFull;
+                } else {
+                  slot.store(kGivenUp);  // and if it was filled a moment ago?
+                }
+                return;
+              }
+            }
+            taken = true;
+          },
+          [&] {
+            std::uint32_t expected = kEmpty;
+            given = slot.compare_exchange_strong(expected, kFull);
+            seam::wake(&slot, 1);
+          });
+      check(given == taken, "an item was handed to nobody");
+    };
+  };
+  must_need_mishaps(program(false), 1, "an item was handed to nobody");
+  CHECK(explore(program(true), {.strategy = Strategy::depth_first, .preemptions = 3, .mishaps = 3}).complete);
 }
 
 TEST_CASE("Explorer: an exception that leaves a thread fails the schedule", "[explorer]") {

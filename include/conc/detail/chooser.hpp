@@ -4,6 +4,7 @@
 /// alternatives there were; whoever made them, the list alone repeats the schedule.
 #pragma once
 
+#include <algorithm>
 #include <conc/detail/fiber.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -37,8 +38,8 @@ class Chooser {
   virtual std::uint32_t thread(const std::vector<Fiber*>& ready, bool free) = 0;
   /// Which of n sleepers a wake finds.
   virtual std::uint32_t sleeper(std::uint32_t n) = 0;
-  /// Whether something unlikely happens now: 1, or not: 0.
-  virtual std::uint32_t mishap() = 0;
+  /// Which of the unlikely things 1 … n - 1 happens now, or none: 0.
+  virtual std::uint32_t mishap(std::uint32_t n) = 0;
   /// The thread spins, or is polite.
   virtual void yielded(const Fiber& /*fiber*/) {}
   /// A schedule has ended. @return false if it was the last.
@@ -64,21 +65,31 @@ class SplitMix {
   std::uint64_t state_;
 };
 
-/// Every decision by lot.
+/// Every decision by lot. Mishaps come about twice in a schedule, early or late.
 class RandomChooser : public Chooser {
  public:
   explicit RandomChooser(std::uint64_t seed) noexcept : random_{seed} {}
 
-  std::uint32_t begin() override { return static_cast<std::uint32_t>(random_.next()); }
+  std::uint32_t begin() override {
+    chances_ = 0;
+    return static_cast<std::uint32_t>(random_.next());
+  }
   std::uint32_t thread(const std::vector<Fiber*>& ready, bool /*free*/) override {
     return random_.below(static_cast<std::uint32_t>(ready.size()));
   }
   std::uint32_t sleeper(std::uint32_t n) override { return random_.below(n); }
-  std::uint32_t mishap() override { return random_.below(8) == 0 ? 1 : 0; }
+  std::uint32_t mishap(std::uint32_t n) override {
+    most_chances_ = (std::max)(most_chances_, ++chances_);
+    return random_.below(most_chances_) < 2 ? 1 + random_.below(n - 1) : 0;
+  }
   bool end() override { return true; }
 
  protected:
   SplitMix random_;
+
+ private:
+  std::uint32_t chances_ = 0;       // for a mishap in this schedule
+  std::uint32_t most_chances_ = 8;  // in any
 };
 
 /// Burckhardt, Kothari, Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs"
@@ -171,7 +182,7 @@ class DepthFirstChooser final : public Chooser {
   }
 
   std::uint32_t sleeper(std::uint32_t n) override { return descend(n); }
-  std::uint32_t mishap() override { return descend(2); }
+  std::uint32_t mishap(std::uint32_t n) override { return descend(n); }
 
   bool end() override {
     while (!path_.empty() && path_.back().picked + 1 == path_.back().of) {
@@ -315,7 +326,7 @@ class ReplayChooser final : public Chooser {
   std::uint32_t begin() override { return replay_.seed; }
   std::uint32_t thread(const std::vector<Fiber*>& /*ready*/, bool /*free*/) override { return next(); }
   std::uint32_t sleeper(std::uint32_t /*n*/) override { return next(); }
-  std::uint32_t mishap() override { return next(); }
+  std::uint32_t mishap(std::uint32_t /*n*/) override { return next(); }
   bool end() override { return false; }
 
   [[nodiscard]] std::uint32_t check() const noexcept { return replay_.check; }

@@ -145,9 +145,7 @@ class Explorer final : private sync::simulated::Machine {
   void point(const char* operation, const void* address) noexcept override {
     me().next = operation;
     chooser_->step(me());
-    if (mishaps_left_ != 0 && timed_sleepers() && mishap()) {
-      move_clock();
-    }
+    disturb_sleepers();
     if (ready_.size() > 1) {
       at_once_ = (std::max)(at_once_, ready_.size());
       if (++in_a_row_ == kSpins) {
@@ -171,9 +169,6 @@ class Explorer final : private sync::simulated::Machine {
   bool sleep(const void* address, sync::TimePoint end) noexcept override {
     if (end <= now_) {
       return false;
-    }
-    if (mishaps_left_ != 0 && mishap()) {
-      return true;
     }
     Fiber& fiber = me();
     fiber.sleeps_on = address;
@@ -209,6 +204,14 @@ class Explorer final : private sync::simulated::Machine {
       note("awaken", fiber);
       make_ready(*fiber);
     }
+  }
+
+  bool fails_weakly(const void* address) noexcept override {
+    if (mishaps_left_ == 0 || mishap(2) == 0) {
+      return false;
+    }
+    note("fail for no reason", address);
+    return true;
   }
 
   const sync::simulated::Task* start(void* (*entry)(void*), void* argument) noexcept override {
@@ -401,11 +404,42 @@ class Explorer final : private sync::simulated::Machine {
     return picked;
   }
 
-  bool mishap() {
-    const bool happens = decided(chooser_->mishap(), 2) != 0;
-    mishaps_left_ -= happens ? 1U : 0U;
-    return happens;
+  // ---- mishaps: what is rare but legal ----
+
+  /// @return which of 1 … n - 1 happens, or 0 for none
+  std::uint32_t mishap(std::size_t n) {
+    const std::uint32_t what = decided(chooser_->mishap(static_cast<std::uint32_t>(n)), n);
+    mishaps_left_ -= what != 0 ? 1U : 0U;
+    return what;
   }
+
+  /// A sleep may end for no reason, and time may pass though somebody can run. What happens here to a sleeper happens
+  /// between two operations of others, so that nothing else is left to explore.
+  void disturb_sleepers() {
+    if (mishaps_left_ == 0) {
+      return;
+    }
+    candidates_.clear();
+    std::copy_if(sleepers_.begin(), sleepers_.end(), std::back_inserter(candidates_),
+                 [](const Fiber* fiber) { return fiber->state == State::asleep; });
+    if (candidates_.empty()) {
+      return;
+    }
+    const bool timed = !ready_.empty() && earliest_end() != sync::forever;  // if nobody is ready, it passes anyway
+    const std::uint32_t what = mishap(1 + candidates_.size() + (timed ? 1U : 0U));
+    if (what > candidates_.size()) {
+      note("time passes", nullptr);
+      move_clock();
+    } else if (what != 0) {
+      Fiber& fiber = *candidates_[what - 1];
+      std::erase(sleepers_, &fiber);
+      fiber.woken = true;
+      note("awaken for no reason", &fiber);
+      make_ready(fiber);
+    }
+  }
+
+  // ---- scheduling ----
 
   void make_ready(Fiber& fiber) {
     if (fiber.state != State::ready) {
@@ -448,6 +482,7 @@ class Explorer final : private sync::simulated::Machine {
 
   /// The running fiber cannot go on, or gave way: a free choice among those who did not.
   void hand_over() {
+    disturb_sleepers();
     if (ready_.empty() && !move_clock()) {
       fail(fibers_[0]->state == State::ended
                ? "deadlock: the program has ended, and threads that nobody can wake are left"
@@ -499,20 +534,20 @@ class Explorer final : private sync::simulated::Machine {
     }
   }
 
-  [[nodiscard]] bool timed_sleepers() const noexcept {
-    return std::any_of(sleepers_.begin(), sleepers_.end(), [](const Fiber* fiber) {
-      return fiber->state == State::asleep && fiber->until != sync::forever;
-    });
-  }
-
-  /// Moves the clock to the earliest end of a sleep. @return false if nobody sleeps with one
-  bool move_clock() {
+  /// When the first sleep ends that has an end; else sync::forever.
+  [[nodiscard]] sync::TimePoint earliest_end() const noexcept {
     sync::TimePoint earliest = sync::forever;
     for (const Fiber* fiber : sleepers_) {
       if (fiber->state == State::asleep) {
         earliest = (std::min)(earliest, fiber->until);
       }
     }
+    return earliest;
+  }
+
+  /// Moves the clock to the earliest end of a sleep. @return false if nobody sleeps with one
+  bool move_clock() {
+    const sync::TimePoint earliest = earliest_end();
     if (earliest == sync::forever) {
       return false;
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstring>
 #include <type_traits>
 
 namespace conc::inline CONC_ABI::detail::sync::simulated {
@@ -28,6 +29,8 @@ class Machine {
   virtual void give_way() noexcept = 0;
   virtual bool sleep(const void* address, TimePoint end) noexcept = 0;
   virtual void rouse(const void* address, std::uint32_t n) noexcept = 0;
+  /// Whether a weak exchange that could take place fails all the same.
+  virtual bool fails_weakly(const void* address) noexcept = 0;
   /// Starts a thread. @return null if there is no memory for its stack
   virtual const Task* start(void* (*entry)(void*), void* argument) noexcept = 0;
   virtual void join(unsigned number) noexcept = 0;
@@ -47,13 +50,16 @@ inline constexpr unsigned spin_limit = 0;  // straight to sleep: what happens th
 inline constexpr unsigned patience = 1;    // the first lost race already takes the rare path
 inline constexpr unsigned deepest = 2;     // likewise the third task on a stack
 
+inline bool scheduled() noexcept { return machine != nullptr && machine->running->unscheduled == 0; }
+
 inline void point(const char* operation, const void* address) noexcept {
-  if (machine != nullptr && machine->running->unscheduled == 0) {
+  if (scheduled()) {
     machine->point(operation, address);
   }
 }
 
-/// std::atomic with a scheduling point before each operation. A weak exchange fails only for a reason.
+/// std::atomic with a scheduling point before each operation. A weak exchange fails for no reason where the exploration
+/// says so.
 template <class T>
 class Atomic {
  public:
@@ -73,10 +79,21 @@ class Atomic {
   T exchange(T value, std::memory_order order = mo::seq_cst) noexcept { return at("exchange").exchange(value, order); }
 
   bool compare_exchange_weak(T& expected, T value, std::memory_order order = mo::seq_cst) noexcept {
-    return at("compare_exchange").compare_exchange_strong(expected, value, order);
+    return compare_exchange_weak(expected, value, order,
+                                 order == mo::acq_rel   ? mo::acquire
+                                 : order == mo::release ? mo::relaxed
+                                                        : order);
   }
   bool compare_exchange_weak(T& expected, T value, std::memory_order done, std::memory_order failed) noexcept {
-    return at("compare_exchange").compare_exchange_strong(expected, value, done, failed);
+    std::atomic<T>& word = at("compare_exchange");
+    if (scheduled()) {
+      const T seen = word.load(mo::relaxed);  // relaxed: only to see whether the exchange could take place
+      if (std::memcmp(&seen, &expected, sizeof(T)) == 0 && machine->fails_weakly(this)) {
+        expected = word.load(failed);
+        return false;
+      }
+    }
+    return word.compare_exchange_strong(expected, value, done, failed);
   }
   bool compare_exchange_strong(T& expected, T value, std::memory_order order = mo::seq_cst) noexcept {
     return at("compare_exchange").compare_exchange_strong(expected, value, order);
