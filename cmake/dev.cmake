@@ -1,6 +1,7 @@
 # How conc itself is compiled: conc_dev carries warnings and sanitizers to the tests, benchmarks and examples.
 set(CONC_SANITIZE "" CACHE STRING "Sanitizers for conc's own programs: empty, thread, or address,undefined")
 set_property(CACHE CONC_SANITIZE PROPERTY STRINGS "" "thread" "address,undefined")
+option(CONC_PORTABLE "Build conc's own programs on the portable backend" OFF)
 option(CONC_WERROR "Treat warnings in conc's own programs as errors" OFF)
 
 set(CONC_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wsign-conversion)
@@ -15,4 +16,5 @@ endif()
 
 add_library(conc_dev INTERFACE)
 target_compile_options(conc_dev INTERFACE ${CONC_WARNINGS} $<$<BOOL:${CONC_WERROR}>:-Werror>)
+target_compile_definitions(conc_dev INTERFACE $<$<BOOL:${CONC_PORTABLE}>:CONC_PORTABLE>)
 target_link_libraries(conc_dev INTERFACE conc::conc conc_sanitize)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sched.h>
+#include <unistd.h>
 #include <conc/detail/sync.hpp>
 
 #include <cstdio>
@@ -88,9 +89,11 @@ inline unsigned cgroup_cpu_limit(const std::string& membership = "/proc/self/cgr
   return 0;
 }
 
-/// The numbers of the CPUs this thread may run on (sched_setaffinity(2)); none if the system does not tell.
+/// The numbers of the CPUs this thread may run on (sched_setaffinity(2)); none if the system does not tell. Elsewhere than
+/// on Linux it may run on all.
 inline std::vector<unsigned> allowed_cpus() {
   std::vector<unsigned> allowed;
+#if defined(__linux__)
   for (std::size_t cpus = CPU_SETSIZE; cpus <= (std::size_t{1} << 20U); cpus *= 2) {  // as large as the kernel's
     std::vector<cpu_set_t> sets(CPU_ALLOC_SIZE(cpus) / sizeof(cpu_set_t));
     const std::size_t size = sets.size() * sizeof(cpu_set_t);
@@ -103,6 +106,11 @@ inline std::vector<unsigned> allowed_cpus() {
       return allowed;
     }
   }
+#else
+  for (long cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); ++cpu) {
+    allowed.push_back(static_cast<unsigned>(cpu));
+  }
+#endif
   return allowed;
 }
 

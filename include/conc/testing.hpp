@@ -9,6 +9,9 @@
 #if !defined(CONC_EXPLORE)
 #error "conc/testing.hpp: compile the whole program with -DCONC_EXPLORE (it changes the types of conc)."
 #endif
+#if !defined(__linux__)
+#error "conc/testing.hpp needs Linux."
+#endif
 #if defined(__SANITIZE_THREAD__)
 #define CONC_DETAIL_TSAN 1
 #elif defined(__has_feature)

@@ -10,6 +10,7 @@
 ///   void wake(address, n)              wakes at most n sleepers of the word at `address`
 ///   now(), pause(), yield(), this_cpu(), random()
 ///   start(thread, entry, argument, stack_size), join(thread), try_join(thread), set_thread_name(name)
+///                                      a ThreadHandle stays where it is from start() until it has been joined
 ///   gone(thread)                       it will not run again nor needs to be joined: its exploration is over. Else false
 ///   native_thread_id(), is_main_thread(), process_id()
 ///   middle_of_stack()                  of the calling thread; null if the system does not tell. stack_is_short(): whether a
@@ -37,15 +38,24 @@
 #include <chrono>
 #endif
 
-#if !defined(__linux__)
-#error "conc needs Linux (futex) for now."
+// Where there are no futexes the portable backend does without.
+#if !defined(__linux__) && !defined(CONC_PORTABLE)
+#define CONC_PORTABLE
 #endif
 #if !defined(__cpp_exceptions) || !defined(__cpp_rtti)
 #error "conc needs exceptions and RTTI."
 #endif
 
 // The namespace tells builds apart that must not be linked together: their types differ in size or in behaviour.
-#if defined(CONC_EXPLORE) && defined(CONC_DEBUG)
+#if defined(CONC_PORTABLE) && defined(CONC_EXPLORE) && defined(CONC_DEBUG)
+#define CONC_ABI v0_portable_explore_debug
+#elif defined(CONC_PORTABLE) && defined(CONC_EXPLORE)
+#define CONC_ABI v0_portable_explore
+#elif defined(CONC_PORTABLE) && defined(CONC_DEBUG)
+#define CONC_ABI v0_portable_debug
+#elif defined(CONC_PORTABLE)
+#define CONC_ABI v0_portable
+#elif defined(CONC_EXPLORE) && defined(CONC_DEBUG)
 #define CONC_ABI v0_explore_debug
 #elif defined(CONC_EXPLORE)
 #define CONC_ABI v0_explore
@@ -73,15 +83,18 @@ using TimePoint = std::chrono::steady_clock::time_point;
 /// The end of a wait that has none.
 inline constexpr TimePoint forever = (TimePoint::max)();
 
+/// No CPU: where the partner of a wait runs is not known.
+inline constexpr std::uint32_t no_cpu = 0xffffffff;
+
 /// What conc knows of one thread, kept by the thread itself. Everybody may read it; thread.hpp fills in `thread`.
 struct ThreadRecord {
-  std::uint64_t id = 0;                    // unique in this process and never used again; 0 = not asked for yet
-  void* thread = nullptr;                  // thread.hpp's state of this thread
-  void* worker = nullptr;                  // the WorkerFace of the executor whose worker it is
-  void* frame = nullptr;                   // the TaskFrame of the task that it runs
-  const void* stack_middle = nullptr;      // of a thread that conc has started; else null
-  std::uint32_t partner_cpu = 0xffffffff;  // where the future was made done that it waited for last; no_cpu at first
-  bool untracked = false;                  // what it does with locks is not to be looked at; see LockGraph
+  std::uint64_t id = 0;                         // unique in this process and never used again; 0 = not asked for yet
+  void* thread = nullptr;                       // thread.hpp's state of this thread
+  void* worker = nullptr;                       // the WorkerFace of the executor whose worker it is
+  void* frame = nullptr;                        // the TaskFrame of the task that it runs
+  const void* stack_middle = nullptr;           // of a thread that conc has started; else null
+  std::uint32_t partner_cpu = no_cpu;           // where the future was made done that it waited for last
+  bool untracked = false;                       // what it does with locks is not to be looked at; see LockGraph
   std::atomic<const char*> waits_in{nullptr};   // the operation it sleeps in ("Queue::get"), or null
   std::atomic<const void*> waits_for{nullptr};  // the object of that operation
 };
@@ -94,7 +107,11 @@ struct Why {
 
 }  // namespace conc::inline CONC_ABI::detail::sync
 
+#if defined(CONC_PORTABLE)
+#include <conc/detail/sync_portable.hpp>
+#else
 #include <conc/detail/sync_linux.hpp>
+#endif
 
 #if defined(CONC_EXPLORE)
 #include <conc/detail/sync_sim.hpp>
@@ -135,9 +152,6 @@ using backend::wake;
 using backend::yield;
 
 inline constexpr std::uint32_t everybody = 0x7fffffff;
-
-/// No CPU: where the partner of a wait runs is not known.
-inline constexpr std::uint32_t no_cpu = 0xffffffff;
 
 /// A number that only makes things faster: any value is right, so it is relaxed everywhere and no scheduling point.
 class Hint {

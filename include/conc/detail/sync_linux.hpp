@@ -1,48 +1,20 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// The native backend of the seam: futex words, POSIX threads, the steady clock. Included by sync.hpp only.
+/// The native backend of the seam on Linux: futex words. Included by sync.hpp only.
 #pragma once
 
 #include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 #if __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
 #endif
 
 #include <bit>
-#include <cerrno>
 #include <climits>
+#include <conc/detail/sync_posix.hpp>
 #include <ctime>
 
 namespace conc::inline CONC_ABI::detail::sync::native {
-
-template <class T>
-using Atomic = std::atomic<T>;
-static_assert(sizeof(Atomic<std::uint32_t>) == 4 && Atomic<std::uint32_t>::is_always_lock_free,
-              "a futex word is the four bytes of its atomic");
-
-inline constexpr unsigned spin_limit = 14;  // rounds of growing pauses: together about the price of a wake-up
-inline constexpr unsigned patience = 16;    // lost races before a sleeper reserves a lock
-inline constexpr unsigned deepest = 1'000;  // tasks that wait for each other on one stack
-
-[[gnu::visibility("default")]] inline thread_local constinit ThreadRecord record{};
-
-inline ThreadRecord& this_thread() noexcept { return record; }
-
-/// Restores errno: a lock must not change what the code around it is about to report.
-class KeepErrno {
- public:
-  KeepErrno() noexcept = default;
-  KeepErrno(const KeepErrno&) = delete;
-  KeepErrno& operator=(const KeepErrno&) = delete;
-  ~KeepErrno() { errno = kept_; }
-
- private:
-  int kept_ = errno;
-};
 
 /// The four bytes that the kernel compares: all of a 32-bit word, the low half of a 64-bit one.
 template <class Word>
@@ -76,18 +48,6 @@ void wake(const void* address, std::uint32_t n) noexcept {
   syscall(SYS_futex, futex_bytes<Word>(address), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, nullptr, nullptr, 0);
 }
 
-inline TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-
-inline void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb");
-#endif
-}
-
-inline void yield() noexcept { sched_yield(); }
-
 /// The CPU this thread runs on; a hint that may be stale at once, and all ones if the system does not tell.
 inline std::uint32_t this_cpu() noexcept {
 #if defined(RSEQ_SIG)
@@ -99,41 +59,7 @@ inline std::uint32_t this_cpu() noexcept {
 #endif
 }
 
-[[gnu::visibility("default")]] inline thread_local constinit std::uint32_t random_state = 0;
-
-/// Marsaglia's xorshift32 ("Xorshift RNGs", 2003), seeded from the address of the thread's own state.
-inline std::uint32_t random() noexcept {
-  std::uint32_t x = random_state;
-  if (x == 0) {
-    x = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(&random_state) >> 6U) | 1U;
-  }
-  x ^= x << 13U;
-  x ^= x >> 17U;
-  x ^= x << 5U;
-  return random_state = x;
-}
-
 using ThreadHandle = pthread_t;
-
-/// Starts a joinable thread. Returns 0, or the error number of the step that failed; then nothing is left behind.
-inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, std::size_t stack_size) noexcept {
-  pthread_attr_t attributes;
-  if (const int error = pthread_attr_init(&attributes); error != 0) {
-    return error;
-  }
-  int error = 0;
-  if (stack_size != 0) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const auto least = static_cast<std::size_t>(sysconf(_SC_THREAD_STACK_MIN));
-    const std::size_t wanted = stack_size < least ? least : stack_size;
-    error = pthread_attr_setstacksize(&attributes, (wanted + page - 1) / page * page);
-  }
-  if (error == 0) {
-    error = pthread_create(&thread, &attributes, entry, argument);
-  }
-  pthread_attr_destroy(&attributes);
-  return error;
-}
 
 inline void join(ThreadHandle thread) noexcept { pthread_join(thread, nullptr); }
 
@@ -141,19 +67,6 @@ inline void join(ThreadHandle thread) noexcept { pthread_join(thread, nullptr); 
 inline bool try_join(ThreadHandle thread) noexcept { return pthread_tryjoin_np(thread, nullptr) == 0; }
 
 constexpr bool gone(ThreadHandle /*thread*/) noexcept { return false; }
-
-/// Names the calling thread for debuggers and /proc; the system keeps 15 bytes (pthread_setname_np(3)).
-inline void set_thread_name(const char* name) noexcept {
-  char kept[16] = {};
-  for (std::size_t i = 0; i + 1 < sizeof kept && name[i] != '\0'; ++i) {
-    kept[i] = name[i];
-  }
-  pthread_setname_np(pthread_self(), kept);
-}
-
-inline std::uint64_t native_thread_id() noexcept { return static_cast<std::uint64_t>(syscall(SYS_gettid)); }
-
-inline std::uint64_t process_id() noexcept { return static_cast<std::uint64_t>(getpid()); }
 
 inline const void* middle_of_stack() noexcept {
   const KeepErrno keep;
@@ -167,22 +80,5 @@ inline const void* middle_of_stack() noexcept {
   pthread_attr_destroy(&attributes);
   return failed == 0 ? static_cast<const char*>(lowest) + size / 2 : nullptr;
 }
-
-/// Stacks grow downwards wherever Linux runs threads.
-[[gnu::noinline]] inline bool stack_is_short() noexcept {
-  return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) <
-         reinterpret_cast<std::uintptr_t>(this_thread().stack_middle);
-}
-
-constexpr bool exploring() noexcept { return false; }
-
-inline bool is_main_thread() noexcept { return native_thread_id() == process_id(); }
-
-struct Unscheduled {
-  Unscheduled() noexcept {}
-  ~Unscheduled() {}
-  Unscheduled(const Unscheduled&) = delete;
-  Unscheduled& operator=(const Unscheduled&) = delete;
-};
 
 }  // namespace conc::inline CONC_ABI::detail::sync::native

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
 /// The simulated backend of the seam: inside an exploration (conc/testing.hpp) every operation asks the scheduler
-/// first. Outside of one everything is native. Included by sync.hpp only, after sync_linux.hpp.
+/// first. Outside of one everything is native. Included by sync.hpp only, after a native backend.
 #pragma once
 
 #include <cerrno>
@@ -194,7 +194,7 @@ inline bool gone(const ThreadHandle& thread) noexcept {
 
 /// The stack size of simulated threads is that of the exploration.
 inline int start(ThreadHandle& thread, void* (*entry)(void*), void* argument, std::size_t stack_size) noexcept {
-  thread = {};
+  thread.run = 0;
   if (machine == nullptr) {
     return native::start(thread.native, entry, argument, stack_size);
   }

@@ -43,7 +43,7 @@ class Spin {
   /// Spends a moment; false when it is time to sleep.
   bool again() noexcept {
     if (round_ == 0) {
-      yields_ = partner_cpu_ == sync::this_cpu();
+      yields_ = partner_cpu_ != sync::no_cpu && partner_cpu_ == sync::this_cpu();
     }
     const unsigned looks = yields_ ? kYields : sync::spin_limit;
     if (round_ >= looks + (yields_ ? 0 : offers_)) {
