@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// @file
 /// Every error that conc throws, and the hooks for what has no caller to be thrown at.
+///
+/// Errors have default visibility, so that a module catches what another one throws: libc++ tells types apart by the
+/// address of their type_info.
 #pragma once
 
 #include <cxxabi.h>
@@ -18,96 +21,96 @@
 namespace conc::inline CONC_ABI {
 
 /// The root of all errors that can happen to a correct program.
-class Error : public std::runtime_error {
+class [[gnu::visibility("default")]] Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// A value that was waited for did not come before the deadline. Waits whose outcome is a fact return false instead.
-class TimeoutError : public Error {
+class [[gnu::visibility("default")]] TimeoutError : public Error {
  public:
   using Error::Error;
 };
 
 /// The task was cancelled before it ran.
-class CancelledError : public Error {
+class [[gnu::visibility("default")]] CancelledError : public Error {
  public:
   using Error::Error;
 };
 
 /// The future is in a state that does not allow the operation: a second result, say.
-class InvalidStateError : public Error {
+class [[gnu::visibility("default")]] InvalidStateError : public Error {
  public:
   using Error::Error;
 };
 
 /// Queue::get gave up: no item came before the deadline.
-class QueueEmpty : public Error {
+class [[gnu::visibility("default")]] QueueEmpty : public Error {
  public:
   using Error::Error;
 };
 
 /// Queue::put gave up: no room came before the deadline. The item was not consumed.
-class QueueFull : public Error {
+class [[gnu::visibility("default")]] QueueFull : public Error {
  public:
   using Error::Error;
 };
 
 /// The queue was shut down: it takes no more items, or has none left to give.
-class QueueShutDown : public Error {
+class [[gnu::visibility("default")]] QueueShutDown : public Error {
  public:
   using Error::Error;
 };
 
 /// The barrier was aborted, reset, timed out or its action threw.
-class BrokenBarrierError : public Error {
+class [[gnu::visibility("default")]] BrokenBarrierError : public Error {
  public:
   using Error::Error;
 };
 
 /// The promise was dropped without a value.
-class BrokenPromise : public Error {
+class [[gnu::visibility("default")]] BrokenPromise : public Error {
  public:
   using Error::Error;
 };
 
 /// The wait could never end.
-class DeadlockError : public Error {
+class [[gnu::visibility("default")]] DeadlockError : public Error {
  public:
   using Error::Error;
 };
 
 /// A value could not be turned into bytes, or bytes into a value.
-class PickleError : public Error {
+class [[gnu::visibility("default")]] PickleError : public Error {
  public:
   using Error::Error;
 };
 
 /// An exception of another process whose type is not known here.
-class RemoteError : public Error {
+class [[gnu::visibility("default")]] RemoteError : public Error {
  public:
   using Error::Error;
 };
 
 /// The executor cannot run tasks any more.
-class BrokenExecutor : public Error {
+class [[gnu::visibility("default")]] BrokenExecutor : public Error {
  public:
   using Error::Error;
 };
 
-class BrokenThreadPool : public BrokenExecutor {
+class [[gnu::visibility("default")]] BrokenThreadPool : public BrokenExecutor {
  public:
   using BrokenExecutor::BrokenExecutor;
 };
 
-class BrokenProcessPool : public BrokenExecutor {
+class [[gnu::visibility("default")]] BrokenProcessPool : public BrokenExecutor {
  public:
   using BrokenExecutor::BrokenExecutor;
 };
 
 /// The caller made a mistake; the object is as it was before the call. The message names the operation, the object
 /// and the numbers.
-class UsageError : public std::logic_error {
+class [[gnu::visibility("default")]] UsageError : public std::logic_error {
  public:
   using std::logic_error::logic_error;
 };
@@ -162,7 +165,7 @@ struct ExceptHookArgs {
 using ExceptHook = void (*)(const ExceptHookArgs&);
 
 /// Prints one line to stderr: the thread's name, the type of the exception and its what().
-inline void default_excepthook(const ExceptHookArgs& args) {
+[[gnu::visibility("default")]] inline void default_excepthook(const ExceptHookArgs& args) {
   const std::string line =
       std::string{"Exception in thread "} + args.thread_name + ": " + detail::describe(args.exception) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);  // one call: lines of several threads do not mix

@@ -70,7 +70,7 @@ struct CompletedProcess {
 };
 
 /// The program ended with something else than 0.
-class CalledProcessError : public Error {
+class [[gnu::visibility("default")]] CalledProcessError : public Error {
  public:
   explicit CalledProcessError(CompletedProcess process);
   [[nodiscard]] const CompletedProcess& process() const noexcept { return *process_; }
@@ -80,7 +80,7 @@ class CalledProcessError : public Error {
 };
 
 /// The deadline passed first, and the program was killed. process() has what it had written until then.
-class TimeoutExpired : public TimeoutError {
+class [[gnu::visibility("default")]] TimeoutExpired : public TimeoutError {
  public:
   TimeoutExpired(CompletedProcess process, const std::string& what)
       : TimeoutError{what}, process_{std::make_shared<const CompletedProcess>(std::move(process))} {}

@@ -1,6 +1,7 @@
 """Proves that the headers below include/conc keep their floors. Usage: floors.py INCLUDE_DIR
 
-A header includes headers of strictly lower floors only, keeps away from expensive standard headers, and stays short.
+A header includes headers of strictly lower floors only, keeps away from expensive standard headers, and stays short. The
+errors that it defines are visible to other modules.
 A header that is not in the table is an error: give it a floor.
 """
 
@@ -79,6 +80,8 @@ FLOORS = {
 EXPLORER = 90  # the lowest of its floors
 EXPENSIVE = {"functional", "iostream", "ranges", "algorithm", "map", "regex"}
 MOST_CODE_LINES = 350
+HIDDEN_ERROR = re.compile(r"^(?:class|struct) (\w+)[^{;\]]*: *(?:public )?(?:std::\w*(?:_error|exception)|\w*Error|BrokenExecutor)\b",
+                          flags=re.MULTILINE)
 
 
 def code_lines(text: str) -> int:
@@ -109,6 +112,8 @@ def problems(root: Path):
                 yield f"{name}: includes {target}, which has no floor"
             elif FLOORS[target] >= FLOORS[name]:
                 yield f"{name} (floor {FLOORS[name]}): includes {target} (floor {FLOORS[target]})"
+        for error in HIDDEN_ERROR.findall(text):
+            yield f"{name}: {error} needs [[gnu::visibility(\"default\")]], so that modules catch what others throw"
         lines = code_lines(text)
         if "/" not in name and lines >= MOST_CODE_LINES:
             yield f"{name}: {lines} lines of code; {MOST_CODE_LINES} are too many for a public header"

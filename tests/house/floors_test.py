@@ -41,6 +41,11 @@ class Floors(unittest.TestCase):
     def test_too_much_code_is_reported(self):
         self.assertIn("350 lines", self.problems_of(error='auto a = "// no comment";\n' * 350)[0])
 
+    def test_a_hidden_error_is_reported(self):
+        self.assertIn("Late needs", self.problems_of(error="class Late final : public Error {};\n")[0])
+        self.assertIn("Odd needs", self.problems_of(error="struct Odd : std::logic_error {};\n")[0])
+        self.assertEqual([], self.problems_of(error='class [[gnu::visibility("default")]] Late : public Error {};\n'))
+
     def test_no_headers_at_all_is_reported(self):
         self.assertIn("no headers", self.problems_of()[0])
 

@@ -41,7 +41,7 @@ namespace conc::inline CONC_ABI {
 using UnretrievedExceptionHook = void (*)(const std::exception_ptr&);
 
 /// Prints one line to stderr: the type of the exception and its what().
-inline void default_unretrieved_exception_hook(const std::exception_ptr& exception) {
+[[gnu::visibility("default")]] inline void default_unretrieved_exception_hook(const std::exception_ptr& exception) {
   const std::string line = "Future exception was never retrieved: " + detail::describe(exception) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);  // one call: lines of several threads do not mix
 }

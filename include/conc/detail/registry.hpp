@@ -135,7 +135,7 @@ class Registry {
     const Hold hold{*this};  // held over the start: whoever finds the thread finds its handle valid
     if (!exit_rule_set_) {
       process_ = sync::process_id();
-      if (std::atexit([] { the_registry().join_at_exit(); }) != 0) {
+      if (set_exit_rule_() != 0) {
         return ENOMEM;
       }
       exit_rule_set_ = true;
@@ -266,8 +266,6 @@ class Registry {
     reap_gone();
   }
 
-  static Registry& the_registry() noexcept;
-
  private:
   struct Hold {
     explicit Hold(Registry& registry) : guard{registry.lock_} {}
@@ -300,7 +298,12 @@ class Registry {
     forget(thread);
   }
 
+  static int set_exit_rule() noexcept;
+
   Lock lock_;
+  // That of the module in which the registry lies. std::atexit binds what it is given to the module that calls it: the
+  // rule would be run, and be gone, when a module is unloaded that happened to start the first thread.
+  int (*const set_exit_rule_)() noexcept = &set_exit_rule;
   bool exit_rule_set_ = false;
   std::uint64_t process_ = 0;
   ThreadState* main_ = nullptr;
@@ -313,7 +316,9 @@ class Registry {
 [[gnu::visibility("default")]] inline constinit Registry registry{};
 static_assert(std::is_trivially_destructible_v<Registry> || debugging, "threads may use it while the process ends");
 
-inline Registry& Registry::the_registry() noexcept { return registry; }
+inline int Registry::set_exit_rule() noexcept {
+  return std::atexit([] { registry.join_at_exit(); });
+}
 
 /// What every thread that conc starts runs. The compiler's runtime hands a forced unwind over as a reference to nothing,
 /// and UndefinedBehaviorSanitizer must not mind.
