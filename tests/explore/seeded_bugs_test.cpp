@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Nine classic bugs, each with the program it should have been. The explorer must find every bug with every strategy,
+// Thirteen classic bugs, each with the program it should have been. The explorer must find every bug with every strategy,
 // within a minute, and repeat it from its replay string; of the right programs it must say nothing.
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
@@ -10,69 +10,21 @@
 #include <conc/thread.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "support.hpp"
+#include "seeded.hpp"
 
 using conc::testing::check;
 using conc::testing::explore;
 using conc::testing::parallel;
 using conc::testing::Report;
 using conc::testing::Strategy;
+using conc_test::must_be_clean;
+using conc_test::must_be_found;
 namespace seam = conc::detail::sync;
 
 namespace {
-
-constexpr struct {
-  Strategy strategy;
-  const char* name;
-} kStrategies[] = {{Strategy::random, "random"}, {Strategy::pct, "PCT"}, {Strategy::depth_first, "depth first"}};
-
-/// `program` fails with a message that has `symptom` in it, whatever the strategy, and each such schedule can be repeated.
-template <class Program>
-void must_be_found(const char* name, Program program, const std::string& symptom) {
-  for (const auto& [strategy, strategy_name] : kStrategies) {
-    INFO(name << ", " << strategy_name);
-    const auto begin = std::chrono::steady_clock::now();
-    const Report found = explore(program, {.strategy = strategy, .schedules = UINT64_MAX, .quiet = true});
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    REQUIRE(found.failed);
-    INFO(found.message);
-    CHECK(found.failure.find(symptom) != std::string::npos);
-    CHECK(took < std::chrono::seconds{60});
-    std::printf("found: %s: %s, schedule %llu, %.3f s\n", name, strategy_name,
-                static_cast<unsigned long long>(found.schedules), took.count());
-
-    const Report again = explore(program, {.replay = found.replay, .quiet = true});
-    CHECK(again.failure == found.failure);
-    CHECK(again.replay == found.replay);
-
-    setenv("CONC_REPLAY", found.replay.c_str(), 1);
-    const Report from_environment = explore(program, {.strategy = Strategy::random, .schedules = 1});
-    unsetenv("CONC_REPLAY");
-    CHECK(from_environment.failure == found.failure);
-    CHECK(conc_test::take_stderr() == from_environment.message);
-  }
-}
-
-/// No schedule of `program` with at most `preemptions` preemptions fails, nor any of many random and PCT ones.
-template <class Program>
-void must_be_clean(const char* name, Program program, unsigned preemptions = 2) {
-  for (const auto& [strategy, strategy_name] : kStrategies) {
-    INFO(name << ", " << strategy_name);
-    const bool all = strategy == Strategy::depth_first;
-    const Report report = explore(program, {.strategy = strategy,
-                                            .schedules = all ? UINT64_MAX : conc_test::scaled(std::uint64_t{20'000}),
-                                            .preemptions = preemptions});
-    CHECK(report.ok());
-    CHECK(report.complete == all);
-    std::printf("clean: %s: %s, %llu schedules%s\n", name, strategy_name,
-                static_cast<unsigned long long>(report.schedules), all ? ", complete" : "");
-  }
-}
 
 /// A buffer for one item, with one condition for all that may change.
 class Buffer {
@@ -251,6 +203,105 @@ class LittlePool {
   seam::Atomic<std::uint32_t> done_{0};
 };
 
+/// A barrier as one would write it first: the last one to arrive lets the others go, and then begins to count anew. Who
+/// is back before that is not counted.
+class HastyBarrier {
+ public:
+  enum class Order { lets_go_first, begins_anew_first };
+
+  HastyBarrier(std::uint32_t parties, Order order) : parties_{parties}, order_{order} {}
+
+  void wait() {
+    const std::uint32_t pass = pass_.load();
+    if (arrived_.fetch_add(1) + 1 < parties_) {
+      while (pass_.load() == pass) {
+        seam::wait(pass_, pass, seam::forever);
+      }
+    } else if (order_ == Order::lets_go_first) {
+      let_go();
+      arrived_.store(0);
+    } else {
+      arrived_.store(0);
+      let_go();
+    }
+  }
+
+ private:
+  void let_go() {
+    pass_.fetch_add(1);
+    seam::wake(&pass_, seam::everybody);
+  }
+
+  const std::uint32_t parties_;
+  const Order order_;
+  seam::Atomic<std::uint32_t> arrived_{0};
+  seam::Atomic<std::uint32_t> pass_{0};
+};
+
+/// A stack of numbered nodes that come and go (Treiber's). While pop() looks, its node may be popped, and come back with
+/// another one below it: then the exchange finds the head as it was, though nothing else is. A head that counts its
+/// changes tells.
+class NodeStack {
+ public:
+  explicit NodeStack(bool counts) : step_{counts ? kStep : 0} {}
+
+  void push(std::uint32_t node) {
+    std::uint32_t head = head_.load();
+    do {
+      below_[node].store(head % kStep);
+    } while (!head_.compare_exchange_strong(head, (head / kStep * kStep + step_) | node));
+  }
+
+  /// The node on top; 0 if there is none.
+  std::uint32_t pop() {
+    std::uint32_t head = head_.load();
+    std::uint32_t below = 0;
+    do {
+      if (head % kStep == 0) {
+        return 0;
+      }
+      below = below_[head % kStep].load();
+    } while (!head_.compare_exchange_strong(head, (head / kStep * kStep + step_) | below));
+    return head % kStep;
+  }
+
+ private:
+  static constexpr std::uint32_t kStep = 4;  // nodes 1 … 3
+
+  const std::uint32_t step_;
+  seam::Atomic<std::uint32_t> head_{0};  // the node on top + kStep * how often that changed, if it counts
+  seam::Atomic<std::uint32_t> below_[kStep]{};
+};
+
+/// A flag that wakes its waiter only if there is one.
+class ThriftyFlag {
+ public:
+  explicit ThriftyFlag(bool looks_again) : looks_again_{looks_again} {}
+
+  void set() {
+    if ((word_.fetch_or(kSet) & kSleeper) != 0) {
+      seam::wake(&word_, 1);
+    }
+  }
+
+  void wait() {
+    while ((word_.load() & kSet) == 0) {
+      const std::uint32_t seen = word_.fetch_or(kSleeper) | kSleeper;
+      if (!looks_again_ ||
+          (seen & kSet) == 0) {  // it may have been set a moment ago, when there was no sleeper to wake
+        seam::wait(word_, seen, seam::forever);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kSet = 1;
+  static constexpr std::uint32_t kSleeper = 2;
+
+  const bool looks_again_;
+  seam::Atomic<std::uint32_t> word_{0};
+};
+
 }  // namespace
 
 TEST_CASE("Seeded bug: a wake-up is lost between looking and waiting", "[explorer][seeded]") {
@@ -387,6 +438,83 @@ TEST_CASE("Seeded bug: a pool loses a wake-up", "[explorer][seeded]") {
   must_be_found("nobody searches, and nobody is called", program(Bug::thinks_that_somebody_searches), "deadlock");
   must_be_found("done without a wake-up", program(Bug::finishes_without_waking), "deadlock");
   must_be_clean("a pool in little", program(Bug::none));
+}
+
+TEST_CASE("Seeded bug: a lock is released once too often", "[explorer][seeded]") {
+  const auto program = [](bool twice) {
+    return [twice] {
+      conc::Lock lock;
+      parallel(
+          [&] {
+            lock.acquire();
+            lock.release();
+            if (twice && lock.locked()) {  // "to be on the safe side": but now it is the other thread's
+              lock.release();
+            }
+          },
+          [&] {
+            lock.acquire();
+            lock.release();
+          });
+    };
+  };
+  must_be_found("double unlock", program(true), "Lock::release");
+  must_be_clean("double unlock", program(false));
+}
+
+TEST_CASE("Seeded bug: a barrier begins anew when its threads have gone already", "[explorer][seeded]") {
+  const auto program = [](HastyBarrier::Order order) {
+    return [order] {
+      HastyBarrier barrier{2, order};
+      const auto pass_twice = [&] {
+        barrier.wait();
+        barrier.wait();
+      };
+      parallel(pass_twice, pass_twice);
+    };
+  };
+  must_be_found("barrier reset race", program(HastyBarrier::Order::lets_go_first), "deadlock");
+  must_be_clean("barrier reset race", program(HastyBarrier::Order::begins_anew_first));
+}
+
+TEST_CASE("Seeded bug: a node that went comes back, and the exchange does not see it", "[explorer][seeded]") {
+  const auto program = [](bool counts) {
+    return [counts] {
+      NodeStack stack{counts};
+      stack.push(1);
+      stack.push(2);
+      std::uint32_t mine = 0;
+      std::uint32_t kept = 0;
+      parallel([&] { mine = stack.pop(); },
+               [&] {
+                 const std::uint32_t borrowed = stack.pop();
+                 kept = stack.pop();
+                 if (borrowed != 0) {
+                   stack.push(borrowed);
+                 }
+               });
+      std::uint32_t owners[4] = {};
+      ++owners[mine];
+      ++owners[kept];
+      for (std::uint32_t node = stack.pop(); node != 0; node = stack.pop()) {
+        check(++owners[node] == 1, "a node is in two places");
+      }
+      check(owners[1] == 1 && owners[2] == 1, "a node is in two places or in none");
+    };
+  };
+  must_be_found("ABA", program(false), "a node is in two places");
+  must_be_clean("ABA", program(true));
+}
+
+TEST_CASE("Seeded bug: no second look before the sleep", "[explorer][seeded]") {
+  const auto program = [](bool looks_again) {
+    return [looks_again] {
+      ThriftyFlag flag{looks_again};
+      parallel([&] { flag.wait(); }, [&] { flag.set(); });
+    };
+  };
+  must_be_found("no second look", program(false), "deadlock");
+  must_be_clean("no second look", program(true));
 }
 
 TEST_CASE("Seeded bug: the report names the threads and what they wait for", "[explorer][seeded]") {
