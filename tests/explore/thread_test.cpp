@@ -87,3 +87,16 @@ TEST_CASE("Thread: a handle may be dropped while the thread runs, in every sched
     }
   });
 }
+
+TEST_CASE("Timer: cancel() tells whether the call comes, in every schedule", "[timer][T15]") {
+  explore_type("Timer, cancelled when its time comes", [] {
+    int calls = 0;
+    conc::Timer timer{1ms, [&] { ++calls; }};
+    timer.start();
+    conc::Event nobody;
+    nobody.wait(1ms);
+    const bool cancelled = timer.cancel();
+    timer.join();
+    check(calls == (cancelled ? 0 : 1), "it called, and said that it would not; or the other way round");
+  });
+}
