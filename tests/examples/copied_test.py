@@ -62,6 +62,9 @@ class Copied(programs.ProgramTest):
     def test_memory_sampler(self):
         self.check("memory_sampler")
 
+    def test_image_pipeline(self):
+        self.check("image_pipeline")
+
 
 if __name__ == "__main__":
     programs.main()
