@@ -53,6 +53,9 @@ class Copied(programs.ProgramTest):
     def test_cpu_or_io(self):
         self.check("cpu_or_io")
 
+    def test_master_worker(self):
+        self.check("master_worker")
+
     def test_fetch_urls(self):
         self.check("fetch_urls")
 
