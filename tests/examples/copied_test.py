@@ -68,6 +68,9 @@ class Copied(programs.ProgramTest):
     def test_image_pipeline(self):
         self.check("image_pipeline")
 
+    def test_lock_jobs(self):
+        self.check("lock_jobs")
+
 
 if __name__ == "__main__":
     programs.main()
