@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What deadlines, signals and needless wakes do to those who wait on a Queue. Both engines.
+// What deadlines, signals and needless wakes do to those who wait on a Queue. Every kind of queue.
 #include <pthread.h>
 
 #include <atomic>
@@ -14,14 +14,12 @@
 #include <vector>
 
 #include "background.hpp"
-#include "items.hpp"
+#include "queues.hpp"
 
 using namespace std::chrono_literals;
 using conc::Deadline;
 using conc_test::Background;
-using conc_test::LockedItem;
 using conc_test::outcome;
-using conc_test::RingItem;
 using Clock = std::chrono::steady_clock;
 
 namespace {
@@ -62,42 +60,44 @@ std::vector<Deadline> endless_deadlines() {
 }
 
 /// Queues on which everybody has to wait: put and join on one, get on the other.
-template <class T>
+template <class Queue>
 struct Stuck {
-  conc::Queue<T> full{1};
-  conc::Queue<T> empty{1};
-  Stuck() { full.put(T{0}); }
+  Queue full{1};
+  Queue empty{1};
+  Stuck() { full.put(typename Queue::value_type{0}); }
 };
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Queue: a deadline that has passed is a look, whatever it is made of", "[queue][FT1][G2]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: a deadline that has passed is a look, whatever it is made of", "[queue][FT1][G2]",
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   Stuck<TestType> stuck;
   for (const Deadline deadline : passed_deadlines()) {
     CHECK(outcome([&] { (void)stuck.empty.get(deadline); }) == "QueueEmpty");
     CHECK(outcome([&] { (void)stuck.empty.get_many(2, deadline); }) == "QueueEmpty");
-    CHECK(outcome([&] { stuck.full.put(TestType{1}, deadline); }) == "QueueFull");
-    CHECK(stuck.full.put_many(std::vector<TestType>(2, TestType{1}), deadline) == 0);
+    CHECK(outcome([&] { stuck.full.put(Item{1}, deadline); }) == "QueueFull");
+    CHECK(stuck.full.put_many(std::vector<Item>(2, Item{1}), deadline) == 0);
     CHECK_FALSE(stuck.full.join(deadline));
     // A look finds what there is.
-    stuck.empty.put(TestType{7}, deadline);
+    stuck.empty.put(Item{7}, deadline);
     CHECK(stuck.empty.get(deadline) == 7);
     stuck.empty.task_done();
     CHECK(stuck.empty.join(deadline));
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: a deadline too far away to come is never", "[queue][FT1][G2]", RingItem, LockedItem) {
+TEMPLATE_TEST_CASE("Queue: a deadline too far away to come is never", "[queue][FT1][G2]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const Deadline deadline : endless_deadlines()) {
     Stuck<TestType> stuck;
     Background getter{[&] { (void)stuck.empty.get(deadline); }};
-    Background putter{[&] { stuck.full.put(TestType{1}, deadline); }};
+    Background putter{[&] { stuck.full.put(Item{1}, deadline); }};
     Background joiner{[&] { (void)stuck.full.join(deadline); }};
     REQUIRE(getter.falls_asleep());
     REQUIRE(putter.falls_asleep());
     REQUIRE(joiner.falls_asleep());
-    stuck.empty.put(TestType{1});
+    stuck.empty.put(Item{1});
     (void)stuck.full.get();
     CHECK(getter.join() == "returned");
     CHECK(putter.join() == "returned");
@@ -175,39 +175,43 @@ void try_every_deadline(Wait wait, SendSignal send_signal, Undo undo) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("Queue: get has the right outcome for every deadline and moment of the put", "[queue][FT3][FT4]",
-                   RingItem, LockedItem) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {0U, 2U}) {
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     try_every_deadline([&](Deadline deadline) { return outcome([&] { (void)queue.get(deadline); }) == "returned"; },
-                       [&] { queue.put(TestType{1}); },
+                       [&] { queue.put(Item{1}); },
                        [&](bool sent, bool got) { CHECK(queue.try_get().has_value() == (sent && !got)); });
   }
 }
 
 TEMPLATE_TEST_CASE("Queue: put has the right outcome for every deadline and moment of the get", "[queue][FT3][FT4]",
-                   RingItem, LockedItem) {
-  conc::Queue<TestType> queue{1};
-  queue.put(TestType{0});
-  try_every_deadline(
-      [&](Deadline deadline) { return outcome([&] { queue.put(TestType{1}, deadline); }) == "returned"; },
-      [&] { (void)queue.get(); }, [&](bool sent, bool got) { CHECK(queue.try_put(TestType{0}) == (sent && !got)); });
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
+  TestType queue{1};
+  queue.put(Item{0});
+  try_every_deadline([&](Deadline deadline) { return outcome([&] { queue.put(Item{1}, deadline); }) == "returned"; },
+                     [&] { (void)queue.get(); },
+                     [&](bool sent, bool got) { CHECK(queue.try_put(Item{0}) == (sent && !got)); });
 }
 
 TEMPLATE_TEST_CASE("Queue: join has the right outcome for every deadline and moment of the task_done",
-                   "[queue][FT3][FT4]", RingItem, LockedItem) {
-  conc::Queue<TestType> queue{1};
-  queue.put(TestType{0});
+                   "[queue][FT3][FT4]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
+  TestType queue{1};
+  queue.put(Item{0});
   (void)queue.get();
   try_every_deadline([&](Deadline deadline) { return queue.join(deadline); }, [&] { queue.task_done(); },
                      [&](bool sent, bool) {
                        CHECK(queue.unfinished_tasks() == (sent ? 0 : 1));
                        if (!sent) return;
-                       queue.put(TestType{0});
+                       queue.put(Item{0});
                        (void)queue.get();
                      });
 }
 
-TEMPLATE_TEST_CASE("Queue: no wait ends before its deadline", "[queue][FT4]", RingItem, LockedItem) {
+TEMPLATE_TEST_CASE("Queue: no wait ends before its deadline", "[queue][FT4]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   Stuck<TestType> stuck;
   const auto lasts = [](Clock::duration span, auto wait) {
     const auto start = Clock::now();
@@ -217,8 +221,8 @@ TEMPLATE_TEST_CASE("Queue: no wait ends before its deadline", "[queue][FT4]", Ri
   for (const Clock::duration span : {1us, 300us, 1000us, 2500us, 20000us}) {
     CHECK(lasts(span, [&](auto d) { (void)outcome([&] { (void)stuck.empty.get(d); }); }));
     CHECK(lasts(span, [&](auto d) { (void)outcome([&] { (void)stuck.empty.get_many(3, d); }); }));
-    CHECK(lasts(span, [&](auto d) { (void)outcome([&] { stuck.full.put(TestType{1}, d); }); }));
-    CHECK(lasts(span, [&](auto d) { (void)stuck.full.put_many(std::vector<TestType>(2, TestType{1}), d); }));
+    CHECK(lasts(span, [&](auto d) { (void)outcome([&] { stuck.full.put(Item{1}, d); }); }));
+    CHECK(lasts(span, [&](auto d) { (void)stuck.full.put_many(std::vector<Item>(2, Item{1}), d); }));
     CHECK(lasts(span, [&](auto d) { (void)stuck.full.join(d); }));
     CHECK(lasts(span, [&](auto d) { (void)outcome([&] { (void)stuck.empty.get(Clock::now() + d); }); }));
   }
@@ -246,8 +250,9 @@ class InterruptingSignal {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Queue: a storm of signals neither ends a wait nor extends its deadline", "[queue][FT5]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: a storm of signals neither ends a wait nor extends its deadline", "[queue][FT5]",
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   const InterruptingSignal signal;
   signals_handled.store(0);
   Stuck<TestType> stuck;
@@ -268,7 +273,7 @@ TEMPLATE_TEST_CASE("Queue: a storm of signals neither ends a wait nor extends it
     return early ? "ended early: " + how : how;
   };
   CHECK(in_the_storm([&](Deadline deadline) { (void)stuck.empty.get(deadline); }) == "QueueEmpty");
-  CHECK(in_the_storm([&](Deadline deadline) { stuck.full.put(TestType{1}, deadline); }) == "QueueFull");
+  CHECK(in_the_storm([&](Deadline deadline) { stuck.full.put(Item{1}, deadline); }) == "QueueFull");
   bool joined = true;
   CHECK(in_the_storm([&](Deadline deadline) { joined = stuck.full.join(deadline); }) == "returned");
   CHECK_FALSE(joined);
@@ -276,11 +281,12 @@ TEMPLATE_TEST_CASE("Queue: a storm of signals neither ends a wait nor extends it
 }
 
 TEMPLATE_TEST_CASE("Queue: signals and needless wakes do not end a wait without a deadline", "[queue][FT5][FT6]",
-                   RingItem, LockedItem) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   const InterruptingSignal signal;
   Stuck<TestType> stuck;
   Background getter{[&] { (void)stuck.empty.get(); }};
-  Background putter{[&] { stuck.full.put(TestType{1}); }};
+  Background putter{[&] { stuck.full.put(Item{1}); }};
   Background joiner{[&] { stuck.full.join(); }};
   for (Background* waiter : {&getter, &putter, &joiner}) {
     REQUIRE(waiter->falls_asleep());
@@ -294,7 +300,7 @@ TEMPLATE_TEST_CASE("Queue: signals and needless wakes do not end a wait without 
       REQUIRE(waiter->falls_asleep_again(naps));
     }
   }
-  stuck.empty.put(TestType{1});
+  stuck.empty.put(Item{1});
   CHECK(stuck.full.get() == 0);
   CHECK(getter.join() == "returned");
   CHECK(putter.join() == "returned");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What shutdown() does to a Queue and to those who wait on it. Both engines.
+// What shutdown() does to a Queue and to those who wait on it. Every kind of queue.
 #include <atomic>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
@@ -12,24 +12,24 @@
 #include <vector>
 
 #include "background.hpp"
-#include "items.hpp"
+#include "queues.hpp"
 
 using namespace std::chrono_literals;
 using conc_test::Background;
-using conc_test::LockedItem;
+using conc_test::numbers_in_order_of;
 using conc_test::outcome;
-using conc_test::RingItem;
 using conc_test::StartGate;
 
 TEMPLATE_TEST_CASE("Queue: put throws QueueShutDown after shutdown, whether there is room or not", "[queue][Q7]",
-                   RingItem, LockedItem) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {0U, 1U, 3U}) {
-    conc::Queue<TestType> queue{maxsize};
-    queue.put(TestType{1});
+    TestType queue{maxsize};
+    queue.put(Item{1});
     CHECK_FALSE(queue.is_shut_down());
     queue.shutdown();
     CHECK(queue.is_shut_down());
-    TestType item{2};
+    Item item{2};
     CHECK(outcome([&] { queue.put(item); }) == "QueueShutDown");
     CHECK(outcome([&] { queue.put(std::move(item)); }) == "QueueShutDown");
     CHECK(outcome([&] { queue.put(item, 0ms); }) == "QueueShutDown");
@@ -42,14 +42,16 @@ TEMPLATE_TEST_CASE("Queue: put throws QueueShutDown after shutdown, whether ther
 }
 
 TEMPLATE_TEST_CASE("Queue: getters drain every item after shutdown, then get QueueShutDown", "[queue][Q7][Q10]",
-                   RingItem, LockedItem) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {0U, 3U}) {
-    conc::Queue<TestType> queue{maxsize};
-    for (int i = 0; i < 3; ++i) queue.put(TestType{i});
+    TestType queue{maxsize};
+    for (int i = 0; i < 3; ++i) queue.put(Item{i});
     queue.shutdown();
-    CHECK(queue.get() == 0);
-    CHECK(queue.get(1ms) == 1);
-    CHECK(queue.try_get().value() == 2);
+    const std::vector<int> expected = numbers_in_order_of<TestType>(3);
+    CHECK(queue.get() == expected[0]);
+    CHECK(queue.get(1ms) == expected[1]);
+    CHECK(queue.try_get().value() == expected[2]);
     CHECK(outcome([&] { (void)queue.get(); }) == "QueueShutDown");
     CHECK(outcome([&] { (void)queue.get(0ms); }) == "QueueShutDown");
     CHECK(outcome([&] { (void)queue.get(1h); }) == "QueueShutDown");
@@ -62,15 +64,16 @@ TEMPLATE_TEST_CASE("Queue: getters drain every item after shutdown, then get Que
 }
 
 TEMPLATE_TEST_CASE("Queue: shutdown wakes every blocked putter, and none of their items is consumed", "[queue][Q7]",
-                   RingItem, LockedItem) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const bool immediate : {false, true}) {
-    conc::Queue<TestType> queue{2};
-    queue.put(TestType{0});
-    queue.put(TestType{0});
-    std::vector<TestType> items;
+    TestType queue{2};
+    queue.put(Item{0});
+    queue.put(Item{0});
+    std::vector<Item> items;
     for (int i = 1; i <= 4; ++i) items.emplace_back(i);
     std::list<Background> putters;
-    for (TestType& item : items) {
+    for (Item& item : items) {
       const conc::Deadline deadline = item.value % 2 == 0 ? conc::Deadline{1h} : conc::never;
       putters.emplace_back([&, deadline] { queue.put(std::move(item), deadline); });
       REQUIRE(putters.back().falls_asleep());
@@ -82,10 +85,10 @@ TEMPLATE_TEST_CASE("Queue: shutdown wakes every blocked putter, and none of thei
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: shutdown wakes every blocked getter", "[queue][Q7][Q10]", RingItem, LockedItem) {
+TEMPLATE_TEST_CASE("Queue: shutdown wakes every blocked getter", "[queue][Q7][Q10]", EVERY_QUEUE) {
   for (const bool immediate : {false, true}) {
     for (const std::size_t maxsize : {0U, 2U}) {
-      conc::Queue<TestType> queue{maxsize};
+      TestType queue{maxsize};
       std::list<Background> getters;
       getters.emplace_back([&] { (void)queue.get(); });
       getters.emplace_back([&] { (void)queue.get(1h); });
@@ -160,15 +163,15 @@ TEST_CASE("Queue: immediate shutdown drops an item that is still being put", "[q
   CHECK(queue.qsize() == 0);
 }
 
-TEMPLATE_TEST_CASE("Queue: immediate shutdown drops the items and counts them as done", "[queue][Q8]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: immediate shutdown drops the items and counts them as done", "[queue][Q8]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {0U, 5U}) {
-    conc::Queue<TestType> queue{maxsize};
-    for (int i = 0; i < 5; ++i) queue.put(TestType{i});
+    TestType queue{maxsize};
+    for (int i = 0; i < 5; ++i) queue.put(Item{i});
     Background joiner{[&] { queue.join(); }};
     REQUIRE(joiner.falls_asleep());
     queue.shutdown({.immediate = true});
-    CHECK(TestType::alive == 0);
+    CHECK(Item::alive == 0);
     CHECK(queue.empty());
     CHECK(queue.unfinished_tasks() == 0);
     CHECK(joiner.join() == "returned");
@@ -179,9 +182,10 @@ TEMPLATE_TEST_CASE("Queue: immediate shutdown drops the items and counts them as
 }
 
 TEMPLATE_TEST_CASE("Queue: join still waits for the items that were taken before an immediate shutdown", "[queue][Q8]",
-                   RingItem, LockedItem) {
-  conc::Queue<TestType> queue{5};
-  for (int i = 0; i < 5; ++i) queue.put(TestType{i});
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
+  TestType queue{5};
+  for (int i = 0; i < 5; ++i) queue.put(Item{i});
   (void)queue.get();
   (void)queue.get();
   Background joiner{[&] { queue.join(); }};
@@ -195,14 +199,14 @@ TEMPLATE_TEST_CASE("Queue: join still waits for the items that were taken before
   CHECK(joiner.join() == "returned");
 }
 
-TEMPLATE_TEST_CASE("Queue: shutdown may be called again, and immediate may follow", "[queue][Q9]", RingItem,
-                   LockedItem) {
-  conc::Queue<TestType> queue{5};
-  for (int i = 0; i < 3; ++i) queue.put(TestType{i});
+TEMPLATE_TEST_CASE("Queue: shutdown may be called again, and immediate may follow", "[queue][Q9]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
+  TestType queue{5};
+  for (int i = 0; i < 3; ++i) queue.put(Item{i});
   queue.shutdown();
   queue.shutdown();
   CHECK(queue.qsize() == 3);
-  CHECK(queue.get() == 0);
+  CHECK(queue.get() == numbers_in_order_of<TestType>(3)[0]);
   queue.shutdown({.immediate = true});
   CHECK(queue.qsize() == 0);
   CHECK(queue.unfinished_tasks() == 1);
@@ -230,12 +234,24 @@ TEST_CASE("Queue: join, task_done and the looks at the queue go on after shutdow
 
 namespace {
 
+struct AllEqual {
+  bool operator()(const auto& /*one*/, const auto& /*other*/) const { return false; }
+};
+template <class T>
+using FifoOf = conc::Queue<T>;
+template <class T>
+using LifoOf = conc::LifoQueue<T>;
+template <class T>
+using PriorityOf = conc::PriorityQueue<T, AllEqual>;
+
 /// An item whose destructor uses the queue it was in.
+template <template <class> class QueueOf>
 struct Reentrant {
-  conc::Queue<Reentrant>* queue;
+  using Queue = QueueOf<Reentrant>;
+  Queue* queue;
   std::vector<std::string>* notes;
 
-  Reentrant(conc::Queue<Reentrant>* home, std::vector<std::string>* book) : queue{home}, notes{book} {}
+  Reentrant(Queue* home, std::vector<std::string>* book) : queue{home}, notes{book} {}
   Reentrant(Reentrant&& other) noexcept : queue{std::exchange(other.queue, nullptr)}, notes{other.notes} {}
   ~Reentrant() {
     if (queue == nullptr) return;  // moved from
@@ -248,25 +264,31 @@ struct Reentrant {
 
 }  // namespace
 
-TEST_CASE("Queue: the destructor of a dropped item may use the queue", "[queue][G3]") {
+TEMPLATE_TEST_CASE("Queue: the destructor of a dropped item may use the queue", "[queue][G3]", Reentrant<FifoOf>,
+                   Reentrant<LifoOf>, Reentrant<PriorityOf>) {
   for (const std::size_t maxsize : {0U, 5U}) {
     std::vector<std::string> notes;
-    conc::Queue<Reentrant> queue{maxsize};
-    for (int i = 0; i < 3; ++i) queue.put(Reentrant{&queue, &notes});
+    typename TestType::Queue queue{maxsize};
+    for (int i = 0; i < 3; ++i) queue.put(TestType{&queue, &notes});
     queue.shutdown({.immediate = true});
     CHECK(notes == std::vector<std::string>(3, "shut down, put: QueueShutDown"));
   }
 }
 
-TEST_CASE("Queue: the destructor of an item that was taken may use the queue", "[queue][G3]") {
+TEMPLATE_TEST_CASE("Queue: the destructor of an item that was taken may use the queue", "[queue][G3]",
+                   Reentrant<FifoOf>, Reentrant<LifoOf>, Reentrant<PriorityOf>) {
   for (const std::size_t maxsize : {0U, 5U}) {
     std::vector<std::string> notes;
-    conc::Queue<Reentrant> queue{maxsize};
-    for (int i = 0; i < 4; ++i) queue.put(Reentrant{&queue, &notes});
+    typename TestType::Queue queue{maxsize};
+    for (int i = 0; i < 2; ++i) queue.put(TestType{&queue, &notes});
     (void)queue.get();
+    (void)queue.get_many(1);
+    for (int i = 0; i < 2; ++i) queue.put(TestType{&queue, &notes});
     (void)queue.try_get();
     queue.shutdown();
-    for ([[maybe_unused]] const Reentrant& item : queue) continue;
+    int seen = 0;
+    for ([[maybe_unused]] const TestType& item : queue) ++seen;
+    CHECK(seen == 3);  // two, and one that a destructor has put; another such one was taken before
     CHECK(notes == std::vector<std::string>{"open, put: returned", "open, put: returned",
                                             "shut down, put: QueueShutDown", "shut down, put: QueueShutDown"});
   }
@@ -274,11 +296,14 @@ TEST_CASE("Queue: the destructor of an item that was taken may use the queue", "
 
 namespace {
 
-/// An item that can only be copied: what is left of it in the queue when it was taken is as good as new.
+/// An item that can only be copied: what is left of it in the queue when it was taken is as good as new. Plain enough to
+/// be moved about bit by bit, were it not for its destructor.
+template <template <class> class QueueOf>
 struct OnlyCopied {
-  conc::Queue<OnlyCopied>* queue;
+  using Queue = QueueOf<OnlyCopied>;
+  Queue* queue;
   int* looks;
-  OnlyCopied(conc::Queue<OnlyCopied>* home, int* count) noexcept : queue{home}, looks{count} {}
+  OnlyCopied(Queue* home, int* count) noexcept : queue{home}, looks{count} {}
   OnlyCopied(const OnlyCopied&) noexcept = default;
   OnlyCopied& operator=(const OnlyCopied&) = delete;
   ~OnlyCopied() { *looks += queue->is_shut_down() || queue->qsize() > 9 ? 0 : 1; }
@@ -286,15 +311,16 @@ struct OnlyCopied {
 
 }  // namespace
 
-TEST_CASE("Queue: the destructor of what is left of an item that was taken may use the queue", "[queue][G3]") {
+TEMPLATE_TEST_CASE("Queue: the destructor of what is left of an item that was taken may use the queue", "[queue][G3]",
+                   OnlyCopied<FifoOf>, OnlyCopied<LifoOf>, OnlyCopied<PriorityOf>) {
   for (const std::size_t maxsize : {0U, 5U}) {
-    conc::Queue<OnlyCopied> queue{maxsize};
+    typename TestType::Queue queue{maxsize};
     int looks = 0;
-    const OnlyCopied item{&queue, &looks};
+    const TestType item{&queue, &looks};
     for (int i = 0; i < 3; ++i) queue.put(item);
     const int before = looks;
     {
-      const OnlyCopied got = queue.get();
+      const TestType got = queue.get();
       CHECK(looks == before + 1);
     }
     CHECK(looks == before + 2);

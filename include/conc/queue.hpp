@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// Queue: hands items from threads to threads, first in, first out.
+/// Queue, LifoQueue, PriorityQueue: hand items from threads to threads, the oldest, the newest or the smallest one first.
 #pragma once
 
 #include <conc/deadline.hpp>
+#include <conc/detail/block_list.hpp>
 #include <conc/detail/channel.hpp>
+#include <conc/detail/heap.hpp>
+#include <conc/detail/stack.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
@@ -18,6 +21,58 @@
 #include <vector>
 
 namespace conc::inline CONC_ABI {
+
+namespace detail {
+
+/// What the operations of a queue are called in errors, and in reports of who waits for what.
+struct QueueWords {
+  const char* put;
+  const char* try_put;
+  const char* put_many;
+  const char* get;
+  const char* try_get;
+  const char* get_many;
+  const char* task_done;
+  const char* join;
+};
+
+struct NoCompare {
+  NoCompare() = delete;
+};
+
+/// The orders in which a queue gives its items back.
+struct Fifo {
+  template <class T>
+  using Items = BlockList<T>;
+  using Compare = NoCompare;
+  static constexpr QueueWords words{"Queue::put",     "Queue::try_put",  "Queue::put_many",  "Queue::get",
+                                    "Queue::try_get", "Queue::get_many", "Queue::task_done", "Queue::join"};
+};
+
+struct Lifo {
+  template <class T>
+  using Items = Stack<T>;
+  using Compare = NoCompare;
+  static constexpr QueueWords words{"LifoQueue::put",       "LifoQueue::try_put", "LifoQueue::put_many",
+                                    "LifoQueue::get",       "LifoQueue::try_get", "LifoQueue::get_many",
+                                    "LifoQueue::task_done", "LifoQueue::join"};
+};
+
+template <class Rule>
+struct SmallestFirst {
+  template <class T>
+  using Items = Heap<T, Rule>;
+  using Compare = Rule;
+  static constexpr QueueWords words{"PriorityQueue::put",       "PriorityQueue::try_put", "PriorityQueue::put_many",
+                                    "PriorityQueue::get",       "PriorityQueue::try_get", "PriorityQueue::get_many",
+                                    "PriorityQueue::task_done", "PriorityQueue::join"};
+};
+
+/// Not so if the comparator cannot be made from nothing, or is a pointer, which would point nowhere.
+template <class Items>
+concept NeedsNoComparator = std::is_default_constructible_v<Items>;
+
+}  // namespace detail
 
 /// How Queue::shutdown ends the queue.
 struct ShutdownOptions {
@@ -33,7 +88,7 @@ struct ShutdownOptions {
 /// @par Lifetime        all calls must have returned when it is destroyed (asserted where NDEBUG is not defined); a
 ///                      thread that join() let go on may destroy it even while that task_done() is returning. Items
 ///                      left are destroyed.
-/// @par Exceptions      strong guarantee: when a move or copy of an item throws, the queue is as it was.
+/// @par Exceptions      strong guarantee: when a move, copy or comparison of an item throws, the queue is as it was.
 /// @par Cost            with a bound, and items that move without throwing: lock-free, about two atomic
 ///                      read-modify-writes each way; slots are allocated at construction (up to a MiB of them). Otherwise
 ///                      one short lock each way; memory follows what is in the queue. A system call only to sleep or to
@@ -41,7 +96,9 @@ struct ShutdownOptions {
 /// @par Python          queue.Queue and, without a bound, queue.SimpleQueue. The bound is fixed at construction.
 ///                      put_nowait and get_nowait are try_put and try_get, which return instead of throwing. qsize(),
 ///                      empty() and full() are as out of date as there.
-template <class T>
+///
+/// `Order` is for LifoQueue and PriorityQueue, which are described below.
+template <class T, class Order = detail::Fifo>
 class Queue {
   static_assert(std::is_object_v<T> && std::is_same_v<T, std::remove_cv_t<T>> && std::is_move_constructible_v<T>,
                 "Queue<T>: T must be a movable object type; for references use pointers");
@@ -51,7 +108,13 @@ class Queue {
   using value_type = T;
 
   /// @param maxsize  how many items fit; 0: any number.
-  explicit Queue(std::size_t maxsize = 0) : maxsize_{maxsize}, items_{maxsize} {}
+  explicit Queue(std::size_t maxsize = 0) requires detail::NeedsNoComparator<typename Order::template Items<T>>
+      : maxsize_{maxsize}, items_{maxsize} {}
+
+  /// For a PriorityQueue whose comparator has something to remember.
+  Queue(std::size_t maxsize, typename Order::Compare compare)
+      : maxsize_{maxsize}, items_{maxsize, std::move(compare)} {}
+
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
@@ -66,31 +129,31 @@ class Queue {
   /// Puts an item in if there is room right now.
   /// @return whether it did. If not, the item was not consumed.
   /// @throws QueueShutDown after shutdown().
-  [[nodiscard]] bool try_put(T&& item) { return put_or_not(std::move(item), kPoll, "Queue::try_put"); }
+  [[nodiscard]] bool try_put(T&& item) { return put_or_not(std::move(item), kPoll, kWords.try_put); }
 
   [[nodiscard]] bool try_put(const T& item) requires std::is_copy_constructible_v<T> {
-    return put_or_not(Items::copy_if_it_may_throw(item), kPoll, "Queue::try_put");
+    return put_or_not(Items::copy_if_it_may_throw(item), kPoll, kWords.try_put);
   }
 
-  /// Takes the oldest item, waiting for one if need be.
+  /// Takes the item that is due (the oldest one, the newest one or the smallest one), waiting for one if need be.
   /// @throws QueueEmpty if `deadline` passed first; QueueShutDown after shutdown() once every item is taken.
   [[nodiscard]] T get(Deadline deadline = never) {
-    const Claim claim = items_.claim(deadline, {"Queue::get", this});
+    const Claim claim = items_.claim(deadline, {kWords.get, this});
     if (claim.how != Attempt::done) [[unlikely]] {
-      throw_no_item(claim.how, "Queue::get");
+      throw_no_item(claim.how, kWords.get);
     }
     return items_.take(claim, [](T& item) { return T(std::move(item)); });
   }
 
-  /// Takes the oldest item if there is one right now.
+  /// Takes the item that is due if there is one right now.
   /// @throws QueueShutDown after shutdown() once every item is taken.
   [[nodiscard]] std::optional<T> try_get() {
-    const Claim claim = items_.claim(kPoll, {"Queue::try_get", this});
+    const Claim claim = items_.claim(kPoll, {kWords.try_get, this});
     if (claim.how == Attempt::blocked) {
       return std::nullopt;
     }
     if (claim.how == Attempt::closed) [[unlikely]] {
-      throw_no_item(claim.how, "Queue::try_get");
+      throw_no_item(claim.how, kWords.try_get);
     }
     return items_.take(claim, [](T& item) { return std::optional<T>(std::in_place, std::move(item)); });
   }
@@ -108,7 +171,7 @@ class Queue {
     for (; first != last; ++first, ++count) {
       const Attempt how = put_one_of_many(*first, until);
       if (how == Attempt::closed && count == 0) {
-        throw_shut_down("Queue::put_many");
+        throw_shut_down(kWords.put_many);
       }
       if (how != Attempt::done) {
         break;
@@ -125,7 +188,7 @@ class Queue {
   }
 
   /// Takes up to `max` items: waits for the first, and takes what else is there.
-  /// @return at least one item, oldest first; none only if max is 0.
+  /// @return at least one item, in the order of get(); none only if max is 0.
   /// @throws as get(), with nothing taken. What a later item or the room for it throws only ends the call: that item
   ///         stays in the queue. (Items that can only be moved, and throw then, may be lost when the room grows.)
   [[nodiscard]] std::vector<T> get_many(std::size_t max, Deadline deadline = never) {
@@ -136,10 +199,10 @@ class Queue {
         if (items.size() == items.capacity()) {
           items.reserve(items.empty() ? (max < kReserve ? max : kReserve) : items.size() * 2);
         }
-        const Claim claim = items_.claim(items.empty() ? deadline : kPoll, {"Queue::get_many", this});
+        const Claim claim = items_.claim(items.empty() ? deadline : kPoll, {kWords.get_many, this});
         if (claim.how != Attempt::done) {
           if (items.empty()) {
-            throw_no_item(claim.how, "Queue::get_many");
+            throw_no_item(claim.how, kWords.get_many);
           }
           break;
         }
@@ -172,7 +235,7 @@ class Queue {
   bool join(Deadline deadline) noexcept {
     // As unfinished_tasks().
     const auto attempt = [this](std::uint64_t value) { return value / kDone == items_.put_count(); };
-    return detail::await(done_, kJoiners, deadline, detail::Spin{}, {"Queue::join", this}, attempt) !=
+    return detail::await(done_, kJoiners, deadline, detail::Spin{}, {kWords.join, this}, attempt) !=
            detail::Waited::timed_out;
   }
 
@@ -217,7 +280,9 @@ class Queue {
  private:
   using Attempt = detail::Attempt;
   using Claim = detail::Claim;
-  using Items = detail::Channel<T>;
+  using Items = detail::Channel<T, typename Order::template Items<T>>;
+
+  static constexpr detail::QueueWords kWords = Order::words;
 
   static constexpr std::size_t kReserve = 64;
   static constexpr Deadline kPoll{std::chrono::nanoseconds{0}};
@@ -256,9 +321,9 @@ class Queue {
   template <class Item>
   Attempt put_one_of_many(Item&& item, Deadline deadline) {
     if constexpr (Items::template makes_in_place<Item>) {
-      return items_.put(std::forward<Item>(item), deadline, {"Queue::put_many", this});
+      return items_.put(std::forward<Item>(item), deadline, {kWords.put_many, this});
     } else {
-      return items_.put(T(std::forward<Item>(item)), deadline, {"Queue::put_many", this});
+      return items_.put(T(std::forward<Item>(item)), deadline, {kWords.put_many, this});
     }
   }
 
@@ -273,18 +338,19 @@ class Queue {
 
   template <class Item>
   void put_or_throw(Item&& item, Deadline deadline) {
-    if (!put_or_not(std::forward<Item>(item), deadline, "Queue::put")) [[unlikely]] {
+    if (!put_or_not(std::forward<Item>(item), deadline, kWords.put)) [[unlikely]] {
       throw_full();
     }
   }
 
   [[noreturn, gnu::cold, gnu::noinline]] static void throw_too_many_done(std::uint64_t done, std::uint64_t put) {
-    detail::throw_usage_error("Queue::task_done: called " + std::to_string(done) + " times for " + std::to_string(put) +
-                              " items");
+    detail::throw_usage_error(std::string{kWords.task_done} + ": called " + std::to_string(done) + " times for " +
+                              std::to_string(put) + " items");
   }
 
   [[noreturn, gnu::cold, gnu::noinline]] void throw_full() const {
-    throw QueueFull{"Queue::put: " + std::to_string(maxsize_) + " items are in the queue, no room came in time"};
+    throw QueueFull{std::string{kWords.put} + ": " + std::to_string(maxsize_) +
+                    " items are in the queue, no room came in time"};
   }
 
   [[noreturn, gnu::cold, gnu::noinline]] static void throw_shut_down(const char* operation) {
@@ -304,8 +370,8 @@ class Queue {
 };
 
 /// What `for (Item& item : queue)` uses: holds the current item.
-template <class T>
-class Queue<T>::Iterator {
+template <class T, class Order>
+class Queue<T, Order>::Iterator {
  public:
   using value_type = T;
   using difference_type = std::ptrdiff_t;
@@ -324,7 +390,7 @@ class Queue<T>::Iterator {
  private:
   void advance() {
     item_.reset();
-    const Claim claim = queue_->items_.claim(never, {"Queue::get", queue_});
+    const Claim claim = queue_->items_.claim(never, {kWords.get, queue_});
     if (claim.how == Attempt::done) {
       queue_->items_.take(claim, [this](T& item) { item_.emplace(std::move(item)); });
     }
@@ -337,6 +403,31 @@ class Queue<T>::Iterator {
 /// A Queue without a bound.
 template <class T>
 using SimpleQueue = Queue<T>;
+
+/// A Queue that gives back the newest item first; all else is as there.
+///
+/// @par Cost            one short lock each way, with a bound or without; an allocation for each item that is not a small
+///                      and trivially copyable one.
+/// @par Python          queue.LifoQueue.
+template <class T>
+using LifoQueue = Queue<T, detail::Lifo>;
+
+/// A Queue that gives back the smallest item first, and of equal ones the oldest; all else is as there.
+/// `Compare` says which of two items comes first: std::greater<T> gives the largest one first. Unlike std::priority_queue,
+/// which gives the largest one first unless told otherwise.
+///
+/// **The comparator runs with the queue's lock held**: it must be quick, must not use the queue, and must not wait for a
+/// thread that does. It may throw: then the call that compared throws that, and the queue is as it was. A comparator with
+/// state is given to the constructor: `PriorityQueue<Job, ByAge> queue{0, ByAge{now}}`. Calls of it never overlap.
+///
+/// @par Exceptions      get() and put() compare, so they may throw what the comparator throws. When put_many() converts
+///                      items to T and the comparator throws, the next one was consumed.
+/// @par Cost            one lock each way, under which about log2(n) comparisons are made, fewer in put() on average; an
+///                      allocation for each item that is not a small and trivially copyable one.
+/// @par Python          queue.PriorityQueue. Items that are equal come out in the order they were put; Python's in any
+///                      order. Items that cannot be compared do not compile.
+template <class T, class Compare = std::less<T>>
+using PriorityQueue = Queue<T, detail::SmallestFirst<Compare>>;
 
 /// Calls task_done() at the end of the scope, also when it is left by an exception:
 /// `for (Item& item : queue) { conc::TaskDone done{queue}; handle(item); }`.

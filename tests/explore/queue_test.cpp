@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <conc/event.hpp>
 #include <conc/queue.hpp>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -21,14 +22,15 @@ struct Careful {
   Careful(Careful&& other) noexcept(false) : value{other.value} {}
   ~Careful() { value = 0; }  // not trivial: the queue has something to destroy
   operator int() const { return value; }
+  friend bool operator<(const Careful& one, const Careful& other) { return one.value < other.value; }
 };
 static_assert(!std::is_nothrow_move_constructible_v<Careful>);
 
 /// Gets items until the queue is shut down.
-template <class Item>
-int drain(conc::Queue<Item>& queue) {
+template <class Queue>
+int drain(Queue& queue) {
   int sum = 0;
-  for (Item& item : queue) {
+  for (typename Queue::value_type& item : queue) {
     const conc::TaskDone done{queue};
     sum += item;
   }
@@ -36,26 +38,29 @@ int drain(conc::Queue<Item>& queue) {
 }
 
 /// The programs for one kind of queue; `size` is its bound.
-template <class Item>
+template <class Queue>
 void explore_queue(const char* name, std::size_t size) {
   const auto title = [name](const char* what) { return std::string{name} + ", " + what; };
 
   explore_type(title("one producer, one consumer"), [size] {
-    conc::Queue<Item> queue{size};
+    Queue queue{size};
     parallel(
         [&] {
           queue.put(1);
           queue.put(2);
         },
         [&] {
-          check(queue.get() == 1, "first in, first out");
-          check(queue.get() == 2, "first in, first out");
+          const int first = queue.get();
+          const int second = queue.get();
+          // Only a LifoQueue may turn round what it has at the same time.
+          const bool turned = std::is_same_v<Queue, conc::LifoQueue<typename Queue::value_type>> && first == 2;
+          check(first == (turned ? 2 : 1) && second == (turned ? 1 : 2), "in order, and each once");
         });
     check(queue.empty() && queue.unfinished_tasks() == 2, "two were put, none is left");
   });
 
   explore_type(title("two producers, one consumer"), [size] {
-    conc::Queue<Item> queue{size};
+    Queue queue{size};
     int sum = 0;
     parallel([&] { queue.put(1); }, [&] { queue.put(2); },
              [&] {
@@ -66,7 +71,7 @@ void explore_queue(const char* name, std::size_t size) {
   });
 
   explore_type(title("one producer, two consumers"), [size] {
-    conc::Queue<Item> queue{size};
+    Queue queue{size};
     int sum = 0;
     parallel([&] { sum += queue.get(); }, [&] { sum += queue.get(); },
              [&] {
@@ -77,7 +82,7 @@ void explore_queue(const char* name, std::size_t size) {
   });
 
   explore_type(title("task_done and join"), [size] {
-    auto queue = std::make_unique<conc::Queue<Item>>(size);
+    auto queue = std::make_unique<Queue>(size);
     int handled = 0;
     parallel(
         [&] {
@@ -96,7 +101,7 @@ void explore_queue(const char* name, std::size_t size) {
   });
 
   explore_type(title("destroyed by the joiner"), [size] {
-    auto queue = std::make_unique<conc::Queue<Item>>(size);
+    auto queue = std::make_unique<Queue>(size);
     queue->put(1);
     (void)queue->get();
     parallel([&] { queue->task_done(); },
@@ -107,7 +112,7 @@ void explore_queue(const char* name, std::size_t size) {
   });
 
   explore_type(title("shutdown against put and get"), [size] {
-    conc::Queue<Item> queue{size};
+    Queue queue{size};
     int accepted = 0;
     int taken = 0;
     parallel(
@@ -126,7 +131,7 @@ void explore_queue(const char* name, std::size_t size) {
   });
 
   explore_type(title("immediate shutdown"), [size] {
-    conc::Queue<Item> queue{size};
+    Queue queue{size};
     parallel(
         [&] {
           try {
@@ -141,7 +146,7 @@ void explore_queue(const char* name, std::size_t size) {
 
   explore_type(title("timed get against put"),
                [size] {
-                 conc::Queue<Item> queue{size};
+                 Queue queue{size};
                  int sum = 0;
                  const auto get = [&](conc::Deadline deadline) {
                    try {
@@ -163,23 +168,151 @@ void explore_queue(const char* name, std::size_t size) {
 }  // namespace
 
 TEST_CASE("Queue: a ring of one slot loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<int>("Queue(1), ring", 1);
+  explore_queue<conc::Queue<int>>("Queue(1), ring", 1);
 }
 
 TEST_CASE("Queue: a ring of two slots loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<int>("Queue(2), ring", 2);
+  explore_queue<conc::Queue<int>>("Queue(2), ring", 2);
 }
 
 TEST_CASE("Queue: a ring with a slot beyond its bound loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<int>("Queue(3), ring", 3);
+  explore_queue<conc::Queue<int>>("Queue(3), ring", 3);
 }
 
 TEST_CASE("Queue: a locked queue with a bound loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<Careful>("Queue(1), locked", 1);
+  explore_queue<conc::Queue<Careful>>("Queue(1), locked", 1);
 }
 
 TEST_CASE("Queue: an unbounded queue loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<int>("Queue(), locked", 0);
+  explore_queue<conc::Queue<int>>("Queue(), locked", 0);
+}
+
+TEST_CASE("LifoQueue: loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<conc::LifoQueue<Careful>>("LifoQueue(1)", 1);
+  explore_queue<conc::LifoQueue<int>>("LifoQueue()", 0);
+}
+
+TEST_CASE("PriorityQueue: loses nothing, in every schedule", "[queue][Q1][Q2]") {
+  explore_queue<conc::PriorityQueue<Careful>>("PriorityQueue(1)", 1);
+  explore_queue<conc::PriorityQueue<int>>("PriorityQueue()", 0);
+}
+
+TEST_CASE("LifoQueue: gives back the newest of what is in it, in every schedule", "[queue][Q2]") {
+  explore_type("LifoQueue(), a getter between two puts", [] {
+    conc::LifoQueue<int> queue;
+    queue.put(1);
+    int got = 0;
+    parallel([&] { queue.put(2); }, [&] { got = queue.get(); });
+    check(got == 1 || got == 2, "something that was put");
+    check(queue.get() == 3 - got && queue.empty(), "the other one is left");
+  });
+}
+
+TEST_CASE("PriorityQueue: gives back the smallest of what is in it, in every schedule", "[queue][Q2]") {
+  explore_type("PriorityQueue(), two puts against two gets", [] {
+    conc::PriorityQueue<int> queue;
+    queue.put(4);
+    queue.put(2);
+    int first = 0;
+    int second = 0;
+    parallel(
+        [&] {
+          queue.put(3);
+          queue.put(1);
+        },
+        [&] {
+          first = queue.get();
+          second = queue.get();
+        });
+    check(first == 1 || first == 2, "2 was there");
+    check(first == 1 ? second == 2 : second == 1 || second == 3 || second == 4, "what was the smallest then");
+    int last = 0;
+    while (!queue.empty()) {
+      const int next = queue.get();
+      check(next > last, "in order");
+      last = next;
+    }
+  });
+}
+
+namespace {
+
+struct Refused {};
+
+/// Compares numbers; the comparison number `k` from the beginning throws.
+struct ThrowsOnce {
+  int* left;
+  bool operator()(int one, int other) const {
+    if ((*left)-- == 0) {
+      throw Refused{};
+    }
+    return one < other;
+  }
+};
+using ThrowingQueue = conc::PriorityQueue<int, ThrowsOnce>;
+
+/// Puts `item`, also where a comparison throws.
+void put_anyway(ThrowingQueue& queue, int item) {
+  try {
+    queue.put(item);
+  } catch (const Refused&) {
+    queue.put(item);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("PriorityQueue: a comparator that throws in one getter loses no other getter its wake-up, in every schedule",
+          "[queue][Q6][FM12]") {
+  for (const int k : {0, 1, 2}) {
+    explore_type("PriorityQueue(), two getters, comparison " + std::to_string(k) + " throws", [k] {
+      int left = k;
+      ThrowingQueue queue{0, ThrowsOnce{&left}};
+      int sum = 0;
+      const auto get_or_leave = [&] {
+        try {
+          sum += queue.get();
+        } catch (const Refused&) {  // there are items enough for the other one
+        }
+      };
+      parallel(get_or_leave, get_or_leave, [&] {
+        for (int i = 1; i <= 3; ++i) {
+          put_anyway(queue, i);
+        }
+      });
+      while (!queue.empty()) {
+        sum += queue.get();
+      }
+      check(sum == 6 && queue.unfinished_tasks() == 3, "nothing was lost and nothing doubled");
+    });
+  }
+}
+
+TEST_CASE("PriorityQueue: a comparator that throws in one putter loses no other putter its room, in every schedule",
+          "[queue][Q6][FM12]") {
+  for (const int k : {1, 2}) {
+    explore_type("PriorityQueue(2), two blocked putters, comparison " + std::to_string(k) + " throws", [k] {
+      int left = k;
+      ThrowingQueue queue{2, ThrowsOnce{&left}};
+      queue.put(3);
+      queue.put(4);  // comparison 0
+      int sum = 0;
+      int refused = 0;
+      const auto put_or_leave = [&] {
+        try {
+          queue.put(1);
+        } catch (const Refused&) {
+          ++refused;
+        }
+      };
+      parallel(put_or_leave, put_or_leave, [&] { sum += queue.get() + queue.get(); });
+      while (!queue.empty()) {
+        sum += queue.get();
+      }
+      check(sum == 9 - refused && refused <= 1, "nothing was lost and nothing doubled");
+      check(queue.unfinished_tasks() == static_cast<std::uint64_t>(4 - refused), "what was put counts");
+    });
+  }
 }
 
 TEST_CASE("Queue: blocked putters go on one after another, in every schedule", "[queue][Q3]") {

@@ -17,28 +17,33 @@
 
 #include "allocations.hpp"
 #include "background.hpp"
-#include "items.hpp"
+#include "queues.hpp"
 
 using namespace std::chrono_literals;
 using conc_test::Background;
 using conc_test::fail_each_allocation;
 using conc_test::live_bytes;
 using conc_test::LockedItem;
+using conc_test::Model;
+using conc_test::numbers_in_order_of;
 using conc_test::outcome;
-using conc_test::RingItem;
 
 namespace {
 
 // Longer than what a string keeps within itself.
 std::string long_text(int number) {
-  return "a text that is too long for small strings, number " + std::to_string(number);
+  const std::string digits = std::to_string(number);
+  return "a text that is too long for small strings, number " + std::string(6 - digits.size(), '0') + digits;
 }
+
+#define EVERY_STRING_QUEUE conc::Queue<std::string>, conc::LifoQueue<std::string>, conc::PriorityQueue<std::string>
 
 }  // namespace
 
-TEST_CASE("Queue: put leaves the queue as it was when any of its allocations fails", "[queue][Q6][G4][FR2]") {
+TEMPLATE_TEST_CASE("Queue: put leaves the queue as it was when any of its allocations fails", "[queue][Q6][G4][FR2]",
+                   EVERY_STRING_QUEUE) {
   for (const std::size_t maxsize : {std::size_t{0}, std::size_t{500}, std::size_t{1} << 40U}) {
-    conc::Queue<std::string> queue{maxsize};
+    TestType queue{maxsize};
     std::size_t in_queue = 0;
     int failures = 0;
     for (int i = 0; i < 100; ++i) {
@@ -60,16 +65,16 @@ TEST_CASE("Queue: put leaves the queue as it was when any of its allocations fai
       ++in_queue;
     }
     CHECK(failures >= 200);  // each copy of a text at least
-    for (int i = 0; i < 300; ++i) REQUIRE(queue.get() == long_text(i / 3));
+    for (const int number : numbers_in_order_of<TestType>(300)) REQUIRE(queue.get() == long_text(number / 3));
     CHECK(queue.empty());
   }
 }
 
-TEST_CASE("Queue: put_many keeps what it put when an allocation fails, and consumes nothing else",
-          "[queue][Q6][Q15][FR2]") {
+TEMPLATE_TEST_CASE("Queue: put_many keeps what it put when an allocation fails, and consumes nothing else",
+                   "[queue][Q6][Q15][FR2]", EVERY_STRING_QUEUE) {
   for (const std::size_t maxsize : {std::size_t{0}, std::size_t{100}}) {
     for (int k = 0; k < 20; ++k) {
-      conc::Queue<std::string> queue{maxsize};
+      TestType queue{maxsize};
       std::vector<std::string> texts;
       for (int i = 0; i < 50; ++i) texts.push_back(long_text(i));
       conc_test::allocations_left.store(k);
@@ -79,15 +84,18 @@ TEST_CASE("Queue: put_many keeps what it put when an allocation fails, and consu
       const std::size_t put = queue.qsize();
       CHECK(queue.unfinished_tasks() == put);
       CHECK(put <= static_cast<std::size_t>(k));
-      for (std::size_t i = 0; i < put; ++i) REQUIRE(queue.get() == texts[i]);
+      for (const int number : numbers_in_order_of<TestType>(static_cast<int>(put))) {
+        REQUIRE(queue.get() == long_text(number));
+      }
       for (int i = 0; i < 50; ++i) REQUIRE(texts[static_cast<std::size_t>(i)] == long_text(i));
     }
   }
 }
 
-TEST_CASE("Queue: get and try_get lose nothing when an allocation fails", "[queue][Q6][G4][FR2]") {
+TEMPLATE_TEST_CASE("Queue: get and try_get lose nothing when an allocation fails", "[queue][Q6][G4][FR2]",
+                   EVERY_STRING_QUEUE) {
   for (const std::size_t maxsize : {0U, 8U}) {
-    conc::Queue<std::string> queue{maxsize};
+    TestType queue{maxsize};
     const auto unchanged = [&](bool) { CHECK(queue.qsize() == 0); };
     // Nothing to allocate but the message of the error.
     const auto get_nothing = [&] {
@@ -100,21 +108,26 @@ TEST_CASE("Queue: get and try_get lose nothing when an allocation fails", "[queu
     CHECK(fail_each_allocation(get_nothing, unchanged) > 0);
     CHECK(fail_each_allocation([&] { (void)queue.try_get(); }, unchanged) == 0);
     for (int i = 0; i < 3; ++i) queue.put(long_text(i));
+    const std::vector<int> expected = numbers_in_order_of<TestType>(3);
     std::string got;
     CHECK(fail_each_allocation([&] { got = queue.get(); }, unchanged) == 0);
-    CHECK(got == long_text(0));
+    CHECK(got == long_text(expected[0]));
     CHECK(fail_each_allocation([&] { got = queue.try_get().value(); }, unchanged) == 0);
-    CHECK(got == long_text(1));
+    CHECK(got == long_text(expected[1]));
   }
 }
 
-TEST_CASE("Queue: get_many hands out all that it took when an allocation fails", "[queue][Q6][Q15][FR2]") {
+TEMPLATE_TEST_CASE("Queue: get_many hands out all that it took when an allocation fails", "[queue][Q6][Q15][FR2]",
+                   EVERY_STRING_QUEUE) {
   for (const std::size_t maxsize : {std::size_t{0}, std::size_t{1000}}) {
-    conc::Queue<std::string> queue{maxsize};
+    TestType queue{maxsize};
+    Model<TestType> model;
     int put = 0;
-    int got = 0;
     const auto refill = [&] {
-      while (queue.qsize() < 1000) queue.put(long_text(put++));
+      for (; queue.qsize() < 1000; ++put) {
+        queue.put(long_text(put));
+        model.put(put);
+      }
     };
     refill();
     std::vector<std::string> items;
@@ -127,12 +140,12 @@ TEST_CASE("Queue: get_many hands out all that it took when an allocation fails",
                            }
                            partly = true;
                            REQUIRE(queue.qsize() == 1000 - items.size());
-                           for (const std::string& item : items) REQUIRE(item == long_text(got++));
+                           for (const std::string& item : items) REQUIRE(item == long_text(model.get()));
                            refill();
                          });
     CHECK(partly);
     CHECK(items.size() == 1000);
-    CHECK(items[0] == long_text(got));
+    CHECK(items[0] == long_text(model.get()));
   }
 }
 
@@ -154,9 +167,9 @@ TEST_CASE("Queue: the constructor leaks nothing when an allocation fails", "[que
   }
 }
 
-TEST_CASE("Queue: shutdown and task_done need no memory", "[queue][Q8][G4][FR2]") {
+TEMPLATE_TEST_CASE("Queue: shutdown and task_done need no memory", "[queue][Q8][G4][FR2]", EVERY_STRING_QUEUE) {
   for (const std::size_t maxsize : {0U, 8U}) {
-    conc::Queue<std::string> queue{maxsize};
+    TestType queue{maxsize};
     for (int i = 0; i < 5; ++i) queue.put(long_text(i));
     (void)queue.get();
     const auto never_called = [](bool) {};
@@ -169,39 +182,40 @@ TEST_CASE("Queue: shutdown and task_done need no memory", "[queue][Q8][G4][FR2]"
 }
 
 TEMPLATE_TEST_CASE("Queue: put leaves queue and item as they were when copying or moving throws",
-                   "[queue][Q6][G4][FM12]", RingItem, LockedItem) {
+                   "[queue][Q6][G4][FM12]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {0U, 3U, 4U}) {
-    conc::Queue<TestType> queue{maxsize};
-    queue.put(TestType{1});
-    TestType item{2};
+    TestType queue{maxsize};
+    queue.put(Item{1});
+    Item item{2};
     const auto unchanged = [&] {
       CHECK(queue.qsize() == 1);
       CHECK(queue.unfinished_tasks() == 1);
       CHECK(item == 2);
     };
-    TestType::trip_at(0);
+    Item::trip_at(0);
     CHECK(outcome([&] { queue.put(std::as_const(item)); }) == "Tripped");
     unchanged();
-    TestType::trip_at(0);
+    Item::trip_at(0);
     CHECK(outcome([&] { (void)queue.try_put(std::as_const(item)); }) == "Tripped");
     unchanged();
-    if constexpr (std::is_same_v<TestType, LockedItem>) {
-      TestType::trip_at(0);
+    if constexpr (std::is_same_v<Item, LockedItem>) {
+      Item::trip_at(0);
       CHECK(outcome([&] { queue.put(std::move(item)); }) == "Tripped");
       unchanged();
-      TestType::trip_at(0);
+      Item::trip_at(0);
       CHECK(outcome([&] { (void)queue.try_put(std::move(item)); }) == "Tripped");
       unchanged();
     }
     queue.put(item);
-    CHECK(queue.get() == 1);
-    CHECK(queue.get() == 2);
+    for (const int number : conc_test::in_order_of<TestType>({1, 2})) CHECK(queue.get() == number);
   }
 }
 
-TEST_CASE("Queue: get keeps the item, in its place, when moving it throws", "[queue][Q6][G4][FM12][FM13]") {
+TEMPLATE_TEST_CASE("Queue: get keeps the item, in its place, when moving it throws", "[queue][Q6][G4][FM12][FM13]",
+                   THROWING_QUEUES) {
   for (const std::size_t maxsize : {0U, 3U}) {
-    conc::Queue<LockedItem> queue{maxsize};
+    TestType queue{maxsize};
     for (int i = 0; i < 3; ++i) queue.put(LockedItem{i});
     const auto unchanged = [&] {
       CHECK(queue.qsize() == 3);
@@ -222,12 +236,13 @@ TEST_CASE("Queue: get keeps the item, in its place, when moving it throws", "[qu
             for ([[maybe_unused]] const LockedItem& item : queue) break;
           }) == "Tripped");
     unchanged();
-    for (int i = 0; i < 3; ++i) CHECK(queue.get() == i);
+    for (const int number : numbers_in_order_of<TestType>(3)) CHECK(queue.get() == number);
   }
 }
 
-TEST_CASE("Queue: a loop goes on where it was after moving an item has thrown", "[queue][Q14][FM13]") {
-  conc::Queue<LockedItem> queue{3};
+TEMPLATE_TEST_CASE("Queue: a loop goes on where it was after moving an item has thrown", "[queue][Q14][FM13]",
+                   THROWING_QUEUES) {
+  TestType queue{3};
   for (int i = 0; i < 3; ++i) queue.put(LockedItem{i});
   queue.shutdown();
   std::vector<int> seen;
@@ -239,23 +254,26 @@ TEST_CASE("Queue: a loop goes on where it was after moving an item has thrown", 
   };
   CHECK(outcome(loop) == "Tripped");
   CHECK(outcome(loop) == "returned");
-  CHECK(seen == std::vector<int>{0, 1, 2});
+  CHECK(seen == numbers_in_order_of<TestType>(3));
 }
 
-TEST_CASE("Queue: get_many hands out what it took before moving an item has thrown", "[queue][Q15][FM12][FM13]") {
-  conc::Queue<LockedItem> queue{5};
+TEMPLATE_TEST_CASE("Queue: get_many hands out what it took before moving an item has thrown",
+                   "[queue][Q15][FM12][FM13]", THROWING_QUEUES) {
+  TestType queue{5};
   for (int i = 0; i < 5; ++i) queue.put(LockedItem{i});
   LockedItem::trip_at(2);
   const std::vector<LockedItem> items = queue.get_many(5);
   REQUIRE(items.size() == 2);
-  CHECK(items[0] == 0);
-  CHECK(items[1] == 1);
+  const std::vector<int> expected = numbers_in_order_of<TestType>(5);
+  CHECK(items[0] == expected[0]);
+  CHECK(items[1] == expected[1]);
   CHECK(queue.qsize() == 3);
-  CHECK(queue.get() == 2);
+  CHECK(queue.get() == expected[2]);
 }
 
-TEST_CASE("Queue: put_many keeps what it put before moving an item has thrown", "[queue][Q15][FM12]") {
-  conc::Queue<LockedItem> queue{5};
+TEMPLATE_TEST_CASE("Queue: put_many keeps what it put before moving an item has thrown", "[queue][Q15][FM12]",
+                   THROWING_QUEUES) {
+  TestType queue{5};
   std::vector<LockedItem> items;
   items.reserve(4);
   for (int i = 0; i < 4; ++i) items.emplace_back(i);
@@ -265,13 +283,13 @@ TEST_CASE("Queue: put_many keeps what it put before moving an item has thrown", 
   CHECK(queue.unfinished_tasks() == 2);
   CHECK(items[2] == 2);
   CHECK(items[3] == 3);
-  CHECK(queue.get() == 0);
-  CHECK(queue.get() == 1);
+  for (const int number : numbers_in_order_of<TestType>(2)) CHECK(queue.get() == number);
   CHECK(queue.empty());
 }
 
-TEST_CASE("Queue: a waiting put whose copy throws leaves the room to the next one", "[queue][Q6][FM12]") {
-  conc::Queue<LockedItem> queue{1};
+TEMPLATE_TEST_CASE("Queue: a waiting put whose copy throws leaves the room to the next one", "[queue][Q6][FM12]",
+                   THROWING_QUEUES) {
+  TestType queue{1};
   queue.put(LockedItem{0});
   const LockedItem item{1};
   Background first{[&] { queue.put(item); }};
@@ -286,8 +304,9 @@ TEST_CASE("Queue: a waiting put whose copy throws leaves the room to the next on
   CHECK(queue.qsize() == 1);
 }
 
-TEST_CASE("Queue: a waiting get whose move throws leaves the item to the next one", "[queue][Q6][FM13]") {
-  conc::Queue<LockedItem> queue{1};
+TEMPLATE_TEST_CASE("Queue: a waiting get whose move throws leaves the item to the next one", "[queue][Q6][FM13]",
+                   THROWING_QUEUES) {
+  TestType queue{1};
   Background first{[&] { (void)queue.get(); }};
   REQUIRE(first.falls_asleep());
   Background second{[&] { (void)queue.get(); }};
@@ -316,25 +335,30 @@ TEST_CASE("Queue: a large bound costs nothing until items come", "[queue][Q1][FR
   CHECK(live_bytes == before);
 }
 
-TEST_CASE("Queue: memory follows what is in the queue", "[queue][Q1][FR5]") {
+TEMPLATE_TEST_CASE("Queue: memory follows what is in the queue", "[queue][Q1][FR5]", conc::Queue<int>,
+                   conc::LifoQueue<int>, conc::PriorityQueue<int>) {
   // The long form without a sanitizer: 10^8.
   const std::size_t count = conc_test::scaled<std::size_t>(1'000'000) *
                             (conc_test::long_form() && conc_test::sanitizer() == conc_test::Sanitizer::none ? 10 : 1);
   for (const std::size_t maxsize : {std::size_t{0}, count}) {
-    conc::Queue<int> queue{maxsize};
+    TestType queue{maxsize};
     const std::size_t before = live_bytes;
     for (std::size_t i = 0; i < count; ++i) queue.put(static_cast<int>(i));
     CHECK(live_bytes - before <= count * (sizeof(int) + 16));
     std::size_t wrong = 0;
-    for (std::size_t i = 0; i < count; ++i) wrong += queue.get() == static_cast<int>(i) ? 0U : 1U;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t expected = conc_test::is_lifo<TestType> ? count - 1 - i : i;
+      wrong += queue.get() == static_cast<int>(expected) ? 0U : 1U;
+    }
     CHECK(wrong == 0);
     CHECK(live_bytes - before <= count * sizeof(int) / 20);
   }
 }
 
-TEST_CASE("Queue: a queue that stays short needs no more memory the longer it is used", "[queue][Q1][FR5]") {
+TEMPLATE_TEST_CASE("Queue: a queue that stays short needs no more memory the longer it is used", "[queue][Q1][FR5]",
+                   conc::Queue<int>, conc::LifoQueue<int>, conc::PriorityQueue<int>) {
   for (const std::size_t maxsize : {0U, 1000U}) {
-    conc::Queue<int> queue{maxsize};
+    TestType queue{maxsize};
     for (int i = 0; i < 10; ++i) queue.put(i);
     const std::size_t before = live_bytes;
     std::size_t most = 0;
@@ -347,10 +371,10 @@ TEST_CASE("Queue: a queue that stays short needs no more memory the longer it is
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: a thousand waiting getters all learn of the shutdown", "[queue][Q7][FR3]", RingItem,
-                   LockedItem) {
+TEMPLATE_TEST_CASE("Queue: a thousand waiting getters all learn of the shutdown", "[queue][Q7][FR3]", conc::Queue<int>,
+                   conc_test::LockedQueue) {
   const std::size_t count = conc_test::scaled<std::size_t>(1000);
-  conc::Queue<TestType> queue{10};
+  TestType queue{10};
   std::atomic<std::size_t> shut_down{0};
   std::vector<conc::Thread> getters;
   for (std::size_t i = 0; i < count; ++i) {

@@ -29,6 +29,9 @@ FLOORS = {
     # On the wait point.
     "atomic_integer.hpp": 2,
     "detail/block_list.hpp": 1,
+    "detail/kept_items.hpp": 1,
+    "detail/heap.hpp": 2,
+    "detail/stack.hpp": 2,
     "detail/event_count.hpp": 2,
     "detail/ref.hpp": 2,
     "detail/ring.hpp": 2,

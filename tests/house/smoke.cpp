@@ -166,12 +166,12 @@ void meetings() {
         "deadlines are what they are");
 }
 
-template <class T>
-void one_queue(std::size_t maxsize, T (*make)(int), const char* what) {
-  conc::Queue<T> queue{maxsize};
+template <class Queue>
+void one_queue(std::size_t maxsize, typename Queue::value_type (*make)(int), const char* what) {
+  Queue queue{maxsize};
   conc::AtomicInteger seen{0};
   conc::Thread consumer{[&] {
-    for (T& item : queue) {
+    for (typename Queue::value_type& item : queue) {
       const conc::TaskDone done{queue};
       seen.add(item == make(0) ? 0 : 1);
     }
@@ -190,12 +190,15 @@ void one_queue(std::size_t maxsize, T (*make)(int), const char* what) {
 }
 
 void queues() {
-  one_queue<int>(
-      0, [](int i) { return i; }, "an unbounded queue of int");
-  one_queue<int>(
-      4, [](int i) { return i; }, "a bounded queue of int");
-  one_queue<std::string>(
-      3, [](int i) { return std::to_string(i); }, "a bounded queue of strings");
+  const auto same = [](int i) { return i; };
+  const auto text = [](int i) { return std::to_string(i); };
+  one_queue<conc::Queue<int>>(0, same, "an unbounded queue of int");
+  one_queue<conc::Queue<int>>(4, same, "a bounded queue of int");
+  one_queue<conc::Queue<std::string>>(3, text, "a bounded queue of strings");
+  one_queue<conc::LifoQueue<int>>(0, same, "a LifoQueue of int");
+  one_queue<conc::LifoQueue<std::string>>(3, text, "a bounded LifoQueue of strings");
+  one_queue<conc::PriorityQueue<int>>(0, same, "a PriorityQueue of int");
+  one_queue<conc::PriorityQueue<std::string>>(3, text, "a bounded PriorityQueue of strings");
 
   conc::Queue<std::unique_ptr<int>> owners{2};
   std::array<std::unique_ptr<int>, 3> three{std::make_unique<int>(1), std::make_unique<int>(2), nullptr};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Queues with many producers and consumers at once. Both engines, with room and without.
+// Queues with many producers and consumers at once. Every kind of queue, with room and without.
 #include <atomic>
 #include <catch2/catch_get_random_seed.hpp>
 #include <catch2/catch_template_test_macros.hpp>
@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,9 +34,16 @@ struct Numbered {
   Numbered(Numbered&& other) noexcept(!move_may_throw) : producer{other.producer}, number{other.number} {}
   Numbered& operator=(const Numbered&) = delete;
   ~Numbered() = default;
+  // A PriorityQueue of them keeps the order of each producer, as a Queue does.
+  friend bool operator<(const Numbered& one, const Numbered& other) { return one.number < other.number; }
 };
 using InRing = Numbered<false>;
 using Locked = Numbered<true>;
+
+#define EVERY_QUEUE conc::Queue<InRing>, conc::Queue<Locked>, conc::LifoQueue<Locked>, conc::PriorityQueue<InRing>
+/// Whether what a producer puts comes out in that order.
+template <class Queue>
+inline constexpr bool keeps_order = !std::is_same_v<Queue, conc::LifoQueue<typename Queue::value_type>>;
 
 class Random {
  public:
@@ -62,7 +70,8 @@ class Ledger {
   }
 
   std::size_t taken() const { return taken_.load(); }
-  bool in_order_and_once() const { return doubled_.load() == 0 && out_of_order_.load() == 0; }
+  bool once() const { return doubled_.load() == 0; }
+  bool in_order() const { return out_of_order_.load() == 0; }
 
  private:
   std::size_t items_;
@@ -123,13 +132,14 @@ void get_somehow(Queue& queue, Use use, Random& random) {
 
 TEMPLATE_TEST_CASE(
     "Queue: every item comes out once, in its producer's order, and never more fit than the bound allows",
-    "[queue][Q1][Q2][Q4]", InRing, Locked) {
+    "[queue][Q1][Q2][Q4]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   constexpr std::size_t producers = 3;
   constexpr std::size_t consumers = 3;
   const std::size_t items = conc_test::scaled<std::size_t>(3000);
   for (const std::size_t maxsize : {0U, 1U, 2U, 3U, 7U, 64U}) {
     INFO("maxsize " << maxsize);
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     Ledger ledger{producers, items};
     std::atomic<std::int64_t> put{0};         // puts that have returned
     std::atomic<std::int64_t> gets_begun{0};  // items that may have been taken, and perhaps more
@@ -139,7 +149,7 @@ TEMPLATE_TEST_CASE(
       Random random{index};
       if (index < producers) {
         for (std::size_t i = 0; i < items; ++i) {
-          put_somehow(queue, TestType{index, i}, random);
+          put_somehow(queue, Item{index, i}, random);
           const std::int64_t in_queue = put.fetch_add(1) + 1 - gets_begun.load();
           if (maxsize != 0 && in_queue > static_cast<std::int64_t>(maxsize)) overfull.fetch_add(1);
         }
@@ -152,13 +162,14 @@ TEMPLATE_TEST_CASE(
           std::int64_t got = 0;
           gets_begun.fetch_add(8);  // the most that get_somehow takes
           get_somehow(
-              queue, [&](const TestType& item) { ++got, ledger.take(item, last), queue.task_done(); }, random);
+              queue, [&](const Item& item) { ++got, ledger.take(item, last), queue.task_done(); }, random);
           gets_begun.fetch_sub(8 - got);
         }
       });
     });
     CHECK(ledger.taken() == producers * items);
-    CHECK(ledger.in_order_and_once());
+    CHECK(ledger.once());
+    if (keeps_order<TestType>) CHECK(ledger.in_order());
     CHECK(overfull == 0);
     CHECK(queue.unfinished_tasks() == 0);
     CHECK(queue.join(0ms));
@@ -166,10 +177,11 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: the bound holds while everybody puts and one takes", "[queue][Q1]", InRing, Locked) {
+TEMPLATE_TEST_CASE("Queue: the bound holds while everybody puts and one takes", "[queue][Q1]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (const std::size_t maxsize : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 9U, 1023U, 1024U, 1025U}) {
     INFO("maxsize " << maxsize);
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     const std::size_t rounds = conc_test::scaled<std::size_t>(200);
     std::atomic<std::int64_t> in_queue{0};  // at least so many are in it
     std::atomic<std::int64_t> most{0};
@@ -185,7 +197,7 @@ TEMPLATE_TEST_CASE("Queue: the bound holds while everybody puts and one takes", 
       }
       (void)outcome([&] {
         for (std::size_t i = 0;; ++i) {
-          queue.put(TestType{index, i});
+          queue.put(Item{index, i});
           const std::int64_t now = in_queue.fetch_add(1) + 1;
           for (std::int64_t old = most.load(); old < now && !most.compare_exchange_weak(old, now);) continue;
         }
@@ -198,14 +210,15 @@ TEMPLATE_TEST_CASE("Queue: the bound holds while everybody puts and one takes", 
 }
 
 TEMPLATE_TEST_CASE("Queue: after a shutdown at any moment every accepted item comes out exactly once", "[queue][Q7]",
-                   InRing, Locked) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   constexpr std::size_t producers = 2;
   constexpr std::size_t consumers = 2;
   constexpr std::size_t items = 2000;
   Random moments{99};
   for (int round = 0; round < conc_test::scaled(150); ++round) {
     const std::size_t maxsize = std::vector<std::size_t>{0, 1, 2, 3, 16}[moments.below(5)];
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     Ledger ledger{producers, items};
     const std::size_t end_after = moments.below(100);
     std::atomic<std::size_t> accepted{0};
@@ -214,7 +227,7 @@ TEMPLATE_TEST_CASE("Queue: after a shutdown at any moment every accepted item co
       if (index < producers) {
         (void)outcome([&] {
           for (std::size_t i = 0; i < items; ++i) {
-            put_somehow(queue, TestType{index, i}, random);
+            put_somehow(queue, Item{index, i}, random);
             accepted.fetch_add(1);
           }
         });
@@ -223,7 +236,7 @@ TEMPLATE_TEST_CASE("Queue: after a shutdown at any moment every accepted item co
         (void)outcome([&] {
           for (;;) {
             get_somehow(
-                queue, [&](const TestType& item) { ledger.take(item, last), queue.task_done(); }, random);
+                queue, [&](const Item& item) { ledger.take(item, last), queue.task_done(); }, random);
           }
         });
       } else {
@@ -233,21 +246,23 @@ TEMPLATE_TEST_CASE("Queue: after a shutdown at any moment every accepted item co
       }
     });
     REQUIRE(ledger.taken() == accepted);
-    REQUIRE(ledger.in_order_and_once());
+    REQUIRE(ledger.once());
+    if (keeps_order<TestType>) REQUIRE(ledger.in_order());
     REQUIRE(queue.unfinished_tasks() == 0);
     REQUIRE(queue.empty());
   }
 }
 
 TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted items are taken or dropped",
-                   "[queue][Q8]", InRing, Locked) {
+                   "[queue][Q8]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   constexpr std::size_t producers = 2;
   constexpr std::size_t consumers = 2;
   constexpr std::size_t items = 2000;
   Random moments{98};
   for (int round = 0; round < conc_test::scaled(150); ++round) {
     const std::size_t maxsize = std::vector<std::size_t>{0, 1, 2, 3, 16}[moments.below(5)];
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     Ledger ledger{producers, items};
     const std::size_t end_after = moments.below(100);
     std::atomic<std::size_t> accepted{0};
@@ -256,7 +271,7 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
       if (index < producers) {
         (void)outcome([&] {
           for (std::size_t i = 0; i < items; ++i) {
-            put_somehow(queue, TestType{index, i}, random);
+            put_somehow(queue, Item{index, i}, random);
             accepted.fetch_add(1);
           }
         });
@@ -265,7 +280,7 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
         (void)outcome([&] {
           while (round % 2 == 0 || ledger.taken() < end_after) {  // or the rest is left to be dropped
             get_somehow(
-                queue, [&](const TestType& item) { ledger.take(item, last), queue.task_done(); }, random);
+                queue, [&](const Item& item) { ledger.take(item, last), queue.task_done(); }, random);
           }
         });
       } else {
@@ -275,18 +290,20 @@ TEMPLATE_TEST_CASE("Queue: after an immediate shutdown at any moment accepted it
       }
     });
     REQUIRE(ledger.taken() <= accepted);
-    REQUIRE(ledger.in_order_and_once());
+    REQUIRE(ledger.once());
+    if (keeps_order<TestType>) REQUIRE(ledger.in_order());
     REQUIRE(queue.unfinished_tasks() == 0);
     REQUIRE(queue.empty());
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is done", "[queue][Q4]", InRing, Locked) {
+TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is done", "[queue][Q4]", EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   constexpr std::size_t joiners = 3;
   constexpr std::size_t workers = 2;
   const std::size_t rounds = conc_test::scaled<std::size_t>(500);
   for (const std::size_t maxsize : {0U, 2U}) {
-    conc::Queue<TestType> queue{maxsize};
+    TestType queue{maxsize};
     std::vector<std::atomic<std::size_t>> done(joiners);
     std::atomic<std::size_t> too_early{0};
     std::atomic<std::size_t> joining{joiners};
@@ -295,7 +312,7 @@ TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is 
         Random random{index};
         std::size_t put = 0;
         for (std::size_t round = 0; round < rounds; ++round) {
-          for (std::size_t i = 0; i < 1 + random.below(3); ++i) queue.put(TestType{index, put++});
+          for (std::size_t i = 0; i < 1 + random.below(3); ++i) queue.put(Item{index, put++});
           if (random.below(2) == 0) {
             queue.join();
           } else {
@@ -306,7 +323,7 @@ TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is 
         if (joining.fetch_sub(1) == 1) queue.shutdown();
         return;
       }
-      for (const TestType& item : queue) {
+      for (const Item& item : queue) {
         conc::TaskDone task{queue};
         done[item.producer].fetch_add(1);
       }
@@ -316,12 +333,13 @@ TEMPLATE_TEST_CASE("Queue: join lets go exactly when all that its caller put is 
   }
 }
 
-TEMPLATE_TEST_CASE("Queue: whom join lets go may destroy the queue while task_done is returning", "[queue][G8]", InRing,
-                   Locked) {
+TEMPLATE_TEST_CASE("Queue: whom join lets go may destroy the queue while task_done is returning", "[queue][G8]",
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   for (int round = 0; round < conc_test::scaled(3000); ++round) {
-    auto queue = std::make_unique<conc::Queue<TestType>>(2U);
-    queue->put(TestType{0, 0});
-    queue->put(TestType{0, 1});
+    auto queue = std::make_unique<TestType>(2U);
+    queue->put(Item{0, 0});
+    queue->put(Item{0, 1});
     const auto work = [raw = queue.get()] {
       (void)raw->get();
       raw->task_done();
@@ -338,17 +356,18 @@ TEMPLATE_TEST_CASE("Queue: whom join lets go may destroy the queue while task_do
 }
 
 TEMPLATE_TEST_CASE("Queue: nobody sleeps for ever while waits come and go with short deadlines", "[queue][Q3][FT3]",
-                   InRing, Locked) {
+                   EVERY_QUEUE) {
+  using Item = typename TestType::value_type;
   // Two threads wait without a deadline and must never be forgotten; others get in their way with deadlines.
   const std::size_t items = conc_test::scaled<std::size_t>(3000);
-  conc::Queue<TestType> queue{1};
+  TestType queue{1};
   std::atomic<bool> over{false};
   std::atomic<std::size_t> stolen{0};
   std::size_t got = 0;
   run_threads(5, [&](std::size_t index) {
     Random random{index};
     if (index == 0) {
-      for (std::size_t i = 0; i < items; ++i) queue.put(TestType{0, i});
+      for (std::size_t i = 0; i < items; ++i) queue.put(Item{0, i});
       over.store(true);
       queue.shutdown();
     } else if (index == 1) {
@@ -360,7 +379,7 @@ TEMPLATE_TEST_CASE("Queue: nobody sleeps for ever while waits come and go with s
         const std::string how = outcome([&] { (void)queue.get(random.short_time()); });
         if (how == "returned") stolen.fetch_add(1);
         (void)outcome([&] {
-          TestType item{1, 0};
+          Item item{1, 0};
           queue.put(std::move(item), random.short_time());
           stolen.fetch_sub(1);
         });

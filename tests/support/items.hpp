@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// Items for the tests of queues. One kind per engine: a bounded queue of items that move without throwing is a ring,
+/// Items for the tests of queues. One kind per engine: a bounded Queue of items that move without throwing is a ring,
 /// every other queue is the locked core.
 #pragma once
 
@@ -36,6 +36,7 @@ struct Tracked {
   ~Tracked() { --alive; }
 
   friend bool operator==(const Tracked& item, int number) { return item.value == number; }
+  friend bool operator<(const Tracked& one, const Tracked& other) { return one.value < other.value; }
 
   static inline std::atomic<int> alive{0};
 

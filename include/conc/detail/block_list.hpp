@@ -40,7 +40,7 @@ class BlockList {
 
   ~BlockList() {
     while (size_ > 0) {
-      destroy(pop());
+      destroy(pop(prepare_pop()));
     }
     if (first_ != nullptr) {
       // The places that were never taken; or all, where the items need no destructor and no counting.
@@ -63,8 +63,10 @@ class BlockList {
     ++size_;
   }
 
+  static constexpr std::uint64_t prepare_pop() noexcept { return 0; }
+
   /// Takes the first item out, as it is.
-  Popped pop() noexcept {
+  Popped pop(std::uint64_t /*prepared*/) noexcept {
     Popped popped{&front(), first_};
     if constexpr (std::is_trivially_destructible_v<T>) {
       popped.block = head_ + 1 == kItems ? first_ : nullptr;  // of a block, the last one to leave
@@ -79,6 +81,9 @@ class BlockList {
     }
     return popped;
   }
+
+  /// Takes out all items; what is returned destroys them.
+  BlockList take_all() noexcept { return std::move(*this); }
 
   void destroy(Popped popped) noexcept {
     if constexpr (std::is_trivially_destructible_v<T>) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <conc/deadline.hpp>
+#include <conc/detail/block_list.hpp>
 #include <conc/detail/event_count.hpp>
 #include <conc/detail/locked_items.hpp>
 #include <conc/detail/ring.hpp>
@@ -24,20 +25,23 @@ struct Claim {
   std::uint64_t ticket = 0;
 };
 
-template <class T>
+/// `Items` holds them where they need a lock, and has their order. Only first in, first out can do without.
+template <class T, class Items>
 class Channel {
-  static constexpr bool kRingPossible = std::is_nothrow_move_constructible_v<T>;
+  static constexpr bool kRingPossible = std::is_nothrow_move_constructible_v<T> && std::is_same_v<Items, BlockList<T>>;
 
  public:
   /// @param maxsize  0: no bound.
-  explicit Channel(std::size_t maxsize) {
+  /// @param rule     what Items is made of.
+  template <class... Rule>
+  explicit Channel(std::size_t maxsize, Rule&&... rule) {
     if constexpr (kRingPossible) {
       if (maxsize != 0 && maxsize <= kRingBytes && Ring::bytes(maxsize) <= kRingBytes) {
         ring_.emplace(maxsize);
         return;
       }
     }
-    locked_.emplace(maxsize);
+    locked_.emplace(maxsize, std::forward<Rule>(rule)...);
   }
 
   /// `item`, or a copy of it where copying may throw: in a slot of the ring nothing may.
@@ -69,7 +73,8 @@ class Channel {
     });
   }
 
-  /// Claims the oldest item, waiting for one until `deadline`. Where that is done, take() must follow.
+  /// Claims the next item, waiting for one until `deadline`. Where that is done, take() must follow.
+  /// @throws what comparing items throws; then nothing is claimed.
   Claim claim(Deadline deadline, sync::Why why) {
     return on_items([&](auto& items) {
       Claim claim;
@@ -125,10 +130,10 @@ class Channel {
   static constexpr std::size_t kRingBytes = std::size_t{1} << 20U;  // beyond, memory should follow what is in the queue
 
   /// Passes wakes on when an item was taken: once its place is free, and where moving it threw.
-  template <class Items>
+  template <class Engine>
   struct PassOn {
     Channel& channel;
-    Items& items;
+    Engine& items;
     bool slept;
     ~PassOn() {
       channel.not_full_.notify();
@@ -149,8 +154,8 @@ class Channel {
     return use(*locked_);
   }
 
-  template <class Items, class Item>
-  [[gnu::cold, gnu::noinline]] Attempt wait_to_put(Items& items, Item&& item, Deadline deadline, sync::Why why) {
+  template <class Engine, class Item>
+  [[gnu::cold, gnu::noinline]] Attempt wait_to_put(Engine& items, Item&& item, Deadline deadline, sync::Why why) {
     Attempt how = Attempt::blocked;
     const auto attempt = [&] {
       how = items.put(std::forward<Item>(item));
@@ -160,29 +165,34 @@ class Channel {
       if (not_full_.await(deadline, Spin{items.get_cpu()}, why, attempt) == Waited::slept && items.has_room()) {
         not_full_.notify();
       }
-    } catch (...) {  // from copying or moving the item: the room that woke this thread is for another one
+    } catch (...) {  // from copying, moving or comparing the item: the room that woke this thread is for another one
       not_full_.notify();
       throw;
     }
     return how;
   }
 
-  template <class Items>
-  [[gnu::cold, gnu::noinline]] Claim wait_to_claim(Items& items, Deadline deadline, sync::Why why) {
+  template <class Engine>
+  [[gnu::cold, gnu::noinline]] Claim wait_to_claim(Engine& items, Deadline deadline, sync::Why why) {
     Claim claim;
     const auto attempt = [&] {
       claim.how = items.claim(claim.ticket);
       return claim.how != Attempt::blocked;
     };
-    claim.slept = not_empty_.await(deadline, Spin{items.put_cpu()}, why, attempt) == Waited::slept;
+    try {
+      claim.slept = not_empty_.await(deadline, Spin{items.put_cpu()}, why, attempt) == Waited::slept;
+    } catch (...) {  // from comparing items: the one that woke this thread is for another one
+      not_empty_.notify();
+      throw;
+    }
     if (claim.slept && claim.how == Attempt::closed) {
       not_empty_.notify();  // the others may have slept through close(), for an item that somebody else took
     }
     return claim;
   }
 
-  mutable std::optional<Ring> ring_;              // one of these two has a value, for good;
-  mutable std::optional<LockedItems<T>> locked_;  // mutable: they are made to be shared
+  mutable std::optional<Ring> ring_;                     // one of these two has a value, for good;
+  mutable std::optional<LockedItems<T, Items>> locked_;  // mutable: they are made to be shared
   alignas(apart) EventCount not_empty_;
   EventCount not_full_;
 };

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// LockedItems: a queue of any size and for any item, under one lock.
+/// LockedItems: a queue of any size, for any item and in any order, under one lock.
 #pragma once
 
 #include <conc/annotations.hpp>
-#include <conc/detail/block_list.hpp>
 #include <conc/detail/ring.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/error.hpp>
@@ -16,13 +15,18 @@
 
 namespace conc::inline CONC_ABI::detail {
 
-/// Has the members of Ring, for items whose move may throw and for queues without a (small) bound. What claim() found is
-/// taken under the same hold of the lock, so that a throwing move leaves everything as it was.
-template <class T>
+/// Has the members of Ring, for items whose move may throw and for queues without a (small) bound, or with an order of
+/// their own. What claim() found is taken under the same hold of the lock, so that a throwing move leaves everything as it
+/// was. `Items` (BlockList, Stack, Heap) holds them and has the order: which one leaves next it finds out in prepare_pop(),
+/// which may throw and changes nothing; pop() does what was found, and does not throw.
+template <class T, class Items>
 class LockedItems {
  public:
   /// @param capacity  0: no bound.
-  explicit LockedItems(std::size_t capacity) noexcept : capacity_{capacity} {}
+  /// @param rule      what Items is made of.
+  template <class... Rule>
+  explicit LockedItems(std::size_t capacity, Rule&&... rule)
+      : capacity_{capacity}, items_(std::forward<Rule>(rule)...) {}
 
   /// Makes a T of `item`, unless there is no room.
   template <class U>
@@ -39,36 +43,48 @@ class LockedItems {
     return Attempt::done;
   }
 
-  /// On `done` there is an item and the lock is held: the caller must take() it.
-  Attempt claim(std::uint64_t& /*ticket*/) noexcept CONC_NO_THREAD_SAFETY_ANALYSIS {
+  /// On `done` there is an item and the lock is held: the caller must take(ticket) it.
+  /// @throws what comparing items throws; then nothing is claimed.
+  Attempt claim(std::uint64_t& ticket) noexcept(noexcept(std::declval<Items&>().prepare_pop()))
+      CONC_NO_THREAD_SAFETY_ANALYSIS {
+    struct Unlock {
+      Lock* lock;
+      ~Unlock() CONC_NO_THREAD_SAFETY_ANALYSIS {
+        if (lock != nullptr) {
+          lock->release();
+        }
+      }
+    };
     lock_.acquire();
-    if (items_.size() != 0) {
-      return Attempt::done;
+    Unlock unlock{&lock_};
+    if (items_.size() == 0) {
+      return closed_ ? Attempt::closed : Attempt::blocked;
     }
-    const Attempt why = closed_ ? Attempt::closed : Attempt::blocked;
-    lock_.release();
-    return why;
+    ticket = items_.prepare_pop();
+    unlock.lock = nullptr;  // take() will release it
+    return Attempt::done;
   }
 
   /// Hands the claimed item to `consume` as T&, returns what that returns; then releases the lock and destroys what is
   /// left of the item. If consume throws, the item stays.
   template <class Consume>
-  decltype(auto) take(std::uint64_t /*ticket*/, Consume consume) {
+  decltype(auto) take(std::uint64_t ticket, Consume consume) {
     struct Leave {
       LockedItems& all;
+      const std::uint64_t ticket;
       const int exceptions = std::uncaught_exceptions();
       ~Leave() {
         if (std::uncaught_exceptions() != exceptions) {
           all.lock_.release();
           return;
         }
-        const auto popped = all.items_.pop();
+        const auto popped = all.items_.pop(ticket);
         raise(all.claimed_, 1);
         all.lock_.release();
         all.items_.destroy(popped);
       }
     };
-    const Leave leave{*this};
+    const Leave leave{*this, ticket};
     return consume(items_.front());
   }
 
@@ -83,7 +99,7 @@ class LockedItems {
   std::uint64_t close_and_clear() noexcept {
     lock_.acquire();
     closed_ = true;
-    const BlockList<T> dropped{std::move(items_)};
+    const auto dropped = items_.take_all();
     raise(claimed_, dropped.size());
     lock_.release();
     return dropped.size();
@@ -119,7 +135,7 @@ class LockedItems {
   mutable Lock lock_;
   bool closed_ = false;
   const std::size_t capacity_;
-  BlockList<T> items_;
+  Items items_;
   sync::Atomic<std::uint64_t> tickets_{0};  // items put so far
   sync::Atomic<std::uint64_t> claimed_{0};  // items taken so far
 };

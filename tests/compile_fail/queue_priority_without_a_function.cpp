@@ -1,0 +1,3 @@
+// expect: NeedsNoComparator
+#include <conc/queue.hpp>
+conc::PriorityQueue<int, bool (*)(int, int)> queue;
