@@ -14,7 +14,23 @@ if(CONC_SANITIZE)
   target_link_options(conc_sanitize INTERFACE ${sanitizer_flags})
 endif()
 
+# conc as a single file, in a folder where <conc/lock.hpp> and so on include it.
+option(CONC_TEST_SINGLE_HEADER "Compile conc's own programs with conc as a single file" OFF)
+find_package(Python3 QUIET COMPONENTS Interpreter)
+if(Python3_FOUND)
+  set(conc_single_dir "${PROJECT_BINARY_DIR}/single")
+  set(script "${PROJECT_SOURCE_DIR}/scripts/single_header")
+  add_custom_command(OUTPUT "${conc_single_dir}/conc_single.hpp"
+    COMMAND Python3::Interpreter "${script}" --forward "${conc_single_dir}/conc_single.hpp"
+    DEPENDS ${conc_headers} "${script}" "${PROJECT_SOURCE_DIR}/tests/house/floors.py")
+  add_custom_target(conc_single DEPENDS "${conc_single_dir}/conc_single.hpp")
+endif()
+
 add_library(conc_dev INTERFACE)
 target_compile_options(conc_dev INTERFACE ${CONC_WARNINGS} $<$<BOOL:${CONC_WERROR}>:-Werror>)
 target_compile_definitions(conc_dev INTERFACE $<$<BOOL:${CONC_PORTABLE}>:CONC_PORTABLE>)
 target_link_libraries(conc_dev INTERFACE conc::conc conc_sanitize)
+if(CONC_TEST_SINGLE_HEADER)
+  target_include_directories(conc_dev INTERFACE "${conc_single_dir}")  # before conc's own
+  add_dependencies(conc_dev conc_single)
+endif()

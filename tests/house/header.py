@@ -22,7 +22,7 @@ HOSTILE = """#define min(a, b) min_is_a_macro
 
 def system_headers(root: Path) -> str:
     names = set()
-    for path in (root / "conc").rglob("*.hpp"):
+    for path in root.rglob("*.hpp"):
         names |= set(re.findall(r"^\s*#\s*include\s*<([^>]+)>", path.read_text(), flags=re.MULTILINE))
     return "".join(
         f"#if __has_include(<{name}>)\n#include <{name}>\n#endif\n" for name in sorted(names) if not name.startswith("conc/"))
