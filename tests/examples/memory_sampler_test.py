@@ -5,13 +5,12 @@ import math
 import os
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 import programs  # noqa: E402
+import svg  # noqa: E402
 
-SVG = "{http://www.w3.org/2000/svg}"
 MIB = 1 << 20
 FIGURES = re.compile(
     r"samples +(?P<samples>\d+)\nseconds +(?P<seconds>[\d.]+)\n"
@@ -37,14 +36,10 @@ class MemorySampler(programs.ProgramTest):
 
     def check_plot(self, figures, options):
         """The picture shows the samples of the table, with the scales of its axes. Keeps them as self.sizes."""
-        svg = ElementTree.parse(options["plot"]).getroot()
-        self.assertEqual(svg.tag, SVG + "svg")
-
-        def those(tag, kind):
-            return [e for e in svg.iter(SVG + tag) if e.get("class") == kind]
-
-        self.assertEqual(svg.find(SVG + "title").text, options.get("name", options.get("work", "sort")))
-        ticks = those("text", "tick")
+        picture = svg.Picture(options["plot"])
+        self.assertEqual(picture.title, options.get("name", options.get("work", "sort")))
+        self.assertEqual(picture.outside(), [])
+        ticks = picture.shapes("text", "tick")
         times = [(float(t.get("x")), float(t.text)) for t in ticks if t.get("text-anchor") == "middle"]
         sizes = [(float(t.get("y")) - 5, float(t.text)) for t in ticks if t.get("text-anchor") == "end"]
         for scale in (times, sizes):
@@ -55,7 +50,7 @@ class MemorySampler(programs.ProgramTest):
             (begin, _), (end, most) = scale[0], scale[-1]
             return (pixel - begin) / (end - begin) * most
 
-        (line,) = those("polyline", "samples")
+        (line,) = picture.shapes("polyline", "samples")
         points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
         seconds = [value_at(times, x) for x, _ in points]
         self.sizes = [value_at(sizes, y) for _, y in points]
@@ -66,11 +61,8 @@ class MemorySampler(programs.ProgramTest):
         self.assertAlmostEqual(seconds[-1], figures["seconds"], delta=0.001 * figures["seconds"] + 1e-6)
         self.assertAlmostEqual(max(self.sizes), figures["peak"], delta=rounding)
         self.assertAlmostEqual(sum(self.sizes) / len(self.sizes), figures["average"], delta=rounding)
-        (average,) = those("line", "average")
+        (average,) = picture.shapes("line", "average")
         self.assertAlmostEqual(value_at(sizes, float(average.get("y1"))), figures["average"], delta=rounding)
-        width, height = map(float, svg.get("viewBox").split()[2:])
-        for x, y in points:
-            self.assertTrue(0 <= x <= width and 0 <= y <= height)
 
     def test_the_memory_of_the_work_is_seen_and_that_it_is_gone_afterwards(self):
         code = Path(self.programs["memory_sampler"]).read_bytes()
