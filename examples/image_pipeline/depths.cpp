@@ -34,7 +34,6 @@ void DepthSampler::stop() {
 
 /// What the thread does.
 void DepthSampler::sample() {
-  start_ = Clock::now();
   do {
     look();
     if (depths_.seconds.size() == kMostLooks) thin_out();
@@ -43,7 +42,9 @@ void DepthSampler::sample() {
 }
 
 void DepthSampler::look() {
-  depths_.seconds.push_back(std::chrono::duration<double>(Clock::now() - start_).count());
+  const Clock::time_point now = Clock::now();
+  if (depths_.seconds.empty()) first_ = now;
+  depths_.seconds.push_back(std::chrono::duration<double>(now - first_).count());
   for (std::size_t i = 0; i < queues_.size(); ++i) depths_.items[i].push_back(queues_[i]->qsize());
 }
 

@@ -44,7 +44,7 @@ class DepthSampler {
 
   // These belong to the thread until it is joined.
   std::chrono::milliseconds period_{2};
-  Clock::time_point start_{};
+  Clock::time_point first_{};
   Depths depths_{};
   conc::Event over_;
   conc::Thread thread_;
