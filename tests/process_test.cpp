@@ -105,6 +105,29 @@ class Disposition {
   struct sigaction before_ {};
 };
 
+/// Descriptors of this process that are closed while this lives.
+class Closed {
+ public:
+  explicit Closed(std::vector<int> numbers) : numbers_{std::move(numbers)} {
+    for (const int number : numbers_) {
+      kept_.push_back(::fcntl(number, F_DUPFD_CLOEXEC, 3));
+      ::close(number);
+    }
+  }
+  Closed(const Closed&) = delete;
+  Closed& operator=(const Closed&) = delete;
+  ~Closed() {
+    for (std::size_t i = 0; i < numbers_.size(); ++i) {
+      ::dup2(kept_[i], numbers_[i]);
+      ::close(kept_[i]);
+    }
+  }
+
+ private:
+  std::vector<int> numbers_;
+  std::vector<int> kept_;
+};
+
 /// A folder for files of a case.
 class Folder {
  public:
@@ -302,6 +325,7 @@ TEST_CASE("subprocess: a program that does not end in time is killed, and what i
   CHECK(::kill(std::stoi(error.process().out), 0) == -1);  // gone, and waited for
   CHECK_THROWS_AS(run({"sleep", "1000"}, {.timeout = 1ms}), conc::TimeoutError);
   CHECK_THROWS_AS(check_output({"sleep", "1000"}, {.timeout = -1s}), conc::Error);
+  CHECK_THROWS_AS(run({"sleep", "1000"}, {.timeout = (std::chrono::steady_clock::time_point::min)()}), TimeoutExpired);
   CHECK(run({"true"}, {.timeout = 1h}).returncode == 0);
   CHECK(run({"true"}, {.timeout = conc::Deadline::after(1h)}).returncode == 0);
 }
@@ -351,6 +375,42 @@ TEST_CASE("subprocess: output that is held open is waited for, as long as the de
   CHECK(error.process().returncode == 0);
   CHECK_THAT(error.what(), EndsWith("has ended, but what it left in the background holds its output open"));
   CHECK(Orphanage::end(error.process().out));
+}
+
+TEST_CASE("subprocess: input that is left when the program ends is dropped, whoever could still read it",
+          "[process][P19]") {
+  const Orphanage orphanage;
+  const CompletedProcess done = run({"sh", "-c", "exec 3<&0; sleep 20 <&3 >/dev/null & echo $!"},
+                                    {.input = std::string(1'000'000, 'x'), .out = Output::capture});
+  CHECK(done.returncode == 0);
+  CHECK(Orphanage::end(done.out));  // it did not wait for that one
+}
+
+TEST_CASE("subprocess: a program that has ended in time is no timeout, however late that is seen",
+          "[process][timeout][P19]") {
+  std::string out;
+  std::string err;
+  conc::detail::Exchange exchange{"never read", out, err};
+  conc::detail::Child child;
+  {
+    conc::detail::SpawnPlan plan;
+    conc::detail::Pipe pipes[2];
+    for (conc::detail::Pipe& pipe : pipes) pipe.open();
+    plan.duplicate(pipes[0].read_end.number(), STDIN_FILENO);
+    plan.duplicate(pipes[1].write_end.number(), STDOUT_FILENO);
+    plan.isolate();
+    exchange.to_program = std::move(pipes[0].write_end);
+    exchange.from_program[0] = std::move(pipes[1].read_end);
+    child.prepare();
+    pid_t pid = 0;
+    REQUIRE(conc::detail::start_program(pid, plan, {"echo", "here"}, {}) == 0);
+    child.adopt(pid);
+    siginfo_t info{};
+    REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) == 0);
+  }
+  CHECK(exchange.run(child, conc::detail::sync::now()));
+  CHECK(child.reap() == 0);
+  CHECK(out == "here\n");
 }
 
 TEST_CASE("subprocess: output that is not captured is not waited for", "[process]") {
@@ -473,18 +533,9 @@ TEST_CASE("subprocess: the program gets the standard descriptors and no others",
 }
 
 TEST_CASE("subprocess: the standard descriptors of this process may be closed", "[process]") {
-  const auto run_without = [](std::vector<int> closed, const conc::subprocess::Options& options) {
-    std::vector<int> kept;
-    for (const int number : closed) {
-      kept.push_back(::fcntl(number, F_DUPFD_CLOEXEC, 3));
-      ::close(number);
-    }
-    CompletedProcess done = run({"sh", "-c", "cat; echo err >&2"}, options);
-    for (std::size_t i = 0; i < closed.size(); ++i) {
-      ::dup2(kept[i], closed[i]);
-      ::close(kept[i]);
-    }
-    return done;
+  const auto run_without = [](std::vector<int> numbers, const conc::subprocess::Options& options) {
+    const Closed closed{std::move(numbers)};
+    return run({"sh", "-c", "cat; echo err >&2"}, options);
   };
   CompletedProcess done = run_without({0, 1, 2}, {.input = "in", .capture_output = true});
   CHECK(done.returncode == 0);
@@ -493,6 +544,8 @@ TEST_CASE("subprocess: the standard descriptors of this process may be closed", 
   // The pipe would be made of 0 and 1, and what becomes the program's 1 would overwrite it.
   done = run_without({0, 1}, {.out = Output::discard, .err = Output::capture});
   CHECK_THAT(done.err, EndsWith("err\n"));
+  // Nothing of conc's own gets the number of the standard output that is missing.
+  CHECK(error_of([&] { run_without({1}, {.err = Output::to_out}); }) == EBADF);
 }
 
 TEST_CASE("subprocess: the program's signals are those of a fresh process", "[process]") {

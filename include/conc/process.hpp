@@ -160,33 +160,42 @@ class Exchange {
   Descriptor to_program;
   Descriptor from_program[2];
 
-  /// Writes the input and reads what comes, until the program has ended and nobody holds its output open any more.
+  /// Writes the input and reads what comes, until the program has ended and nobody holds its output open any more. Input
+  /// that is left when it ends is dropped, whoever has the other end by then.
   /// @return false if `end` came first
   bool run(Child& child, sync::TimePoint end) {
     int pidfd = child.pidfd();
-    for (bool late = false;;) {
+    for (bool last = false;;) {
       ended_ = pidfd < 0;
-      pollfd fds[4] = {{to_program.number(), POLLOUT, 0},
-                       {from_program[0].number(), POLLIN, 0},
-                       {from_program[1].number(), POLLIN, 0},
-                       {pidfd, POLLIN, 0}};
-      if (ended_ && !to_program.is_open() && !from_program[0].is_open() && !from_program[1].is_open()) {
+      if (ended_) {
+        to_program.close();
+      }
+      if (ended_ && !from_program[0].is_open() && !from_program[1].is_open()) {
         return true;
       }
-      if (late) {
+      if (last) {
         return false;
       }
-      late = !poll(fds, end);
+      // Looked at in this order: where the program is seen to have ended, it holds no output open any more.
+      pollfd fds[4] = {{pidfd, POLLIN, 0},
+                       {to_program.number(), POLLOUT, 0},
+                       {from_program[0].number(), POLLIN, 0},
+                       {from_program[1].number(), POLLIN, 0}};
+      last = !poll(fds, end);
       if (fds[0].revents != 0) {
+        pidfd = -1;
+      }
+      if (fds[1].revents != 0) {
         write();
       }
       for (const std::size_t i : {0U, 1U}) {
-        if (fds[i + 1].revents != 0 && read(i, kMost) == 0) {
-          from_program[i].close();
+        // POLLHUP: nobody writes any more, so what is left has an end, and no read waits for it.
+        for (int events = fds[i + 2].revents; events != 0; events &= POLLHUP) {
+          if (read(i, kMost) == 0) {
+            from_program[i].close();
+            break;
+          }
         }
-      }
-      if (fds[3].revents != 0) {
-        pidfd = -1;
       }
     }
   }
@@ -210,13 +219,15 @@ class Exchange {
  private:
   static constexpr std::size_t kMost = 65536;  // what a pipe holds
 
-  /// Waits until one of them is ready. @return false once `end` has passed
+  /// Waits until one of them is ready. @return false if `end` had passed before it looked
   bool poll(pollfd (&fds)[4], sync::TimePoint end) {
     std::timespec left{};
-    if (end != sync::forever) {
-      const auto span = std::chrono::duration_cast<std::chrono::nanoseconds>(end - sync::now()).count();
-      left.tv_sec = span > 0 ? static_cast<std::time_t>(span / 1'000'000'000) : 0;
-      left.tv_nsec = span > 0 ? static_cast<long>(span % 1'000'000'000) : 0;
+    const sync::TimePoint now = sync::now();
+    const bool in_time = now < end;
+    if (in_time) {
+      const auto span = std::chrono::duration_cast<std::chrono::nanoseconds>(end - now).count();
+      left.tv_sec = static_cast<std::time_t>(span / 1'000'000'000);
+      left.tv_nsec = static_cast<long>(span % 1'000'000'000);
     }
     sync::ThreadRecord& record = sync::this_thread();
     record.waits_in.store("subprocess::run", mo::relaxed);  // relaxed, four times: only reports read these
@@ -232,7 +243,7 @@ class Exchange {
         fd.revents = 0;
       }
     }
-    return end == sync::forever || (ready != 0 && sync::now() < end);
+    return in_time;
   }
 
   void write() {
@@ -330,8 +341,9 @@ inline void CompletedProcess::check_returncode() const {
 ///     const auto done = conc::subprocess::run({"git", "log", "-1"}, {.capture_output = true, .timeout = 5s});
 ///
 /// Waits also until nobody holds captured output open any more: what a program leaves in the background may still write.
-/// With a timeout that wait has an end. Input that the program does not read is dropped when it ends. The program gets no descriptor of this process but the standard ones, no blocked
-/// signal, and SIGPIPE, SIGXFSZ and SIGCHLD as the system sets them.
+/// With a timeout that wait has an end. Input that the program has not read is dropped when it ends, whatever it has left
+/// in the background. The program gets no descriptor of this process but the standard ones, no blocked signal, and
+/// SIGPIPE, SIGXFSZ and SIGCHLD as the system sets them.
 ///
 /// @param args     the program and its arguments. No shell looks at them; say {"sh", "-c", command} for one. A program without
 ///                 a slash is looked for in the PATH it will get, a relative path begins in its working directory.

@@ -53,8 +53,16 @@ class Descriptor {
   int number_ = -1;  // negative: none
 };
 
-/// A pipe that no other program inherits. Its numbers lie above those of the standard streams, also where this process
-/// has closed some of them: so no end is overwritten while the ends are put into their places in the program.
+/// The same with a number above those of the standard streams, also where this process has closed some of them: nothing
+/// that the program gets there can be it, or overwrite it. Closed, with errno, if the system gives none.
+inline Descriptor above_standard(Descriptor any) noexcept {
+  if (any.number() > STDERR_FILENO || !any.is_open()) {
+    return any;
+  }
+  return Descriptor{::fcntl(any.number(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
+}
+
+/// A pipe that no other program inherits, with numbers above those of the standard streams.
 struct Pipe {
   Descriptor read_end;
   Descriptor write_end;
@@ -67,12 +75,9 @@ struct Pipe {
     read_end = Descriptor{ends[0]};
     write_end = Descriptor{ends[1]};
     for (Descriptor* const end : {&read_end, &write_end}) {
-      if (end->number() <= STDERR_FILENO) {
-        Descriptor above{::fcntl(end->number(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
-        if (!above.is_open()) {
-          throw_system_error(errno, "no pipe");
-        }
-        *end = std::move(above);
+      *end = above_standard(std::move(*end));
+      if (!end->is_open()) {
+        throw_system_error(errno, "no pipe");
       }
     }
   }
@@ -116,7 +121,7 @@ class Child {
 
   /// Sees to it that adopt() will have a descriptor, before anything is started.
   void prepare() {
-    pidfd_ = Descriptor{open_pidfd(::getpid())};
+    pidfd_ = above_standard(Descriptor{open_pidfd(::getpid())});
     if (!pidfd_.is_open()) {
       throw_system_error(errno, "no pidfd");
     }
