@@ -600,8 +600,9 @@ class Stopping(ImagePipeline):
             self.assert_written({name: invert(picture) for name in names[:2]})
 
     def test_second_signal_ends_a_program_that_cannot_go_on(self):
-        self.make_pipes(1)
+        (name,) = self.make_pipes(1)
         process = self.start()
+        self.addCleanup(os.close, os.open(self.source / name, os.O_WRONLY))  # somebody reads, and there will be nothing
         self.signal(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=programs.SECONDS)
