@@ -3,6 +3,10 @@
 /// subprocess::run and check_output: another program, run to its end. Not part of conc.hpp.
 #pragma once
 
+#if !defined(__linux__)
+#error "conc/process.hpp needs Linux (pidfd)."
+#endif
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>

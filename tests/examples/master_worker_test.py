@@ -166,7 +166,8 @@ class MasterWorker(programs.ProgramTest):
         out, _ = self.run_program(self.command("master_worker", "--help"))
         for option in ("rounds", "workers", "limit", "least-ms", "poll-ms", "wait", "exit-early", "die-together"):
             self.assertIn("--" + option, out)
-        self.assertNotIn("--append", out)  # what only the master says
+        for hidden in ("--append", "SUBCOMMAND"):  # what only the master says
+            self.assertNotIn(hidden, out)
         for wrong in (
             {"rounds": 0}, {"rounds": "many"}, {"workers": 101}, {"limit": 999}, {"least_ms": -1}, {"poll_ms": 0},
             {"color": "blue"},
