@@ -314,6 +314,32 @@ TEST_CASE("ScopedLock: holds any number of locks of any type for its scope", "[l
   CHECK(held() == 0);
 }
 
+namespace {
+
+/// A lock of somebody who likes the same names for members.
+struct Namesake {
+  void lock() { lock_.lock(); }
+  void unlock() { lock_.unlock(); }
+  bool try_lock() { return lock_.try_lock(); }
+  std::mutex lock_;
+  int tracker_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("ScopedLock: takes locks whose members have the names of conc's", "[lock][scoped_lock][L8]") {
+  conc::Lock a;
+  Namesake b;
+  {
+    const conc::ScopedLock guard{a, b};
+    CHECK(a.locked());
+    CHECK_FALSE(elsewhere([&] { return b.try_lock(); }));
+  }
+  CHECK_FALSE(a.locked());
+  CHECK(b.try_lock());
+  b.unlock();
+}
+
 TEST_CASE("ScopedLock: waits for whichever lock is taken, holding none of the others", "[lock][scoped_lock][L8]") {
   conc::Lock a;
   conc::Lock b;

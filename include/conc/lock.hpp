@@ -293,7 +293,8 @@ namespace debug {
 template <class L>
 void name(L& lock, const char* name) noexcept {
   static_assert(detail::TrackerOf::exists<L>, "debug::name(lock, name): the lock must be one of conc's");
-  detail::TrackerOf::visit(lock, [name](auto& tracker, const void* address) { tracker.name(address, name); });
+  detail::TrackerOf::visit(lock,
+                           [name](detail::Tracker& tracker, const void* address) { tracker.name(address, name); });
 }
 
 }  // namespace debug
@@ -353,7 +354,7 @@ class HeldLocks {
  public:
   template <class... Locks>
   explicit HeldLocks(Locks&... locks) : locks_{AnyLock::of(locks)...} {
-    (TrackerOf::visit(locks, [](auto& tracker, const void* lock) { tracker.may_wait(lock); }), ...);
+    (TrackerOf::visit(locks, [](Tracker& tracker, const void* lock) { tracker.may_wait(lock); }), ...);
     lock_all(locks_, Count);
   }
   HeldLocks(const HeldLocks&) = delete;

@@ -50,10 +50,10 @@ struct TrackerOf {
   }
   || requires(L& lock) { lock.lock_; };
 
-  /// Calls fn(tracker, address of the lock), if there is one.
+  /// Calls fn(Tracker&, address of the lock), if there is one. Locks that are not conc's may have members of that name.
   template <class L, class F>
   static void visit(L& lock, F fn) {
-    if constexpr (requires { lock.tracker_; }) {
+    if constexpr (requires { fn(lock.tracker_, &lock); }) {
       fn(lock.tracker_, &lock);
     } else if constexpr (requires { *lock.lock_; }) {
       visit(*lock.lock_, fn);
@@ -83,6 +83,10 @@ struct Tracker {
   constexpr void releases(Hold /*hold*/ = Hold::exclusive) const noexcept {}
   constexpr void name(const void* /*lock*/, const char* /*name*/) const noexcept {}
 };
+
+/// From now on, locks that the calling thread holds at its end are reported. Each thread is watched from its first lock on;
+/// one that is watched earlier may have thread_locals whose destructors release what it holds.
+constexpr void watch_end_of_thread() noexcept {}
 
 /// While it lives, what the thread does with locks is not looked at.
 struct Untracked {
@@ -281,6 +285,13 @@ class LockGraph {
     }
     if (found != nullptr) {
       drop(*found);
+    }
+  }
+
+  /// The main thread's end is that of the program: whatever it holds may be released by the destructors of statics.
+  void watch_end_of_thread() noexcept {
+    if (!sync::exploring() && sync::this_thread_id() != sync::main_thread_id) {
+      static thread_local const EndOfThread end{*this};
     }
   }
 
@@ -611,13 +622,6 @@ class LockGraph {
     const std::uint64_t thread = sync::this_thread_id();
   };
 
-  /// The main thread's end is that of the program: whatever it holds may be released by the destructors of statics.
-  void watch_end_of_thread() noexcept {
-    if (!sync::exploring() && sync::this_thread_id() != sync::main_thread_id) {
-      static thread_local const EndOfThread end{*this};
-    }
-  }
-
   void thread_ends(std::uint64_t thread) noexcept {
     const Untracked untracked;
     for (;;) {
@@ -651,6 +655,8 @@ class LockGraph {
 };
 
 [[gnu::visibility("default")]] inline constinit LockGraph lock_graph{};
+
+inline void watch_end_of_thread() noexcept { lock_graph.watch_end_of_thread(); }
 
 inline Tracker::~Tracker() {
   if (node_ != nullptr) {

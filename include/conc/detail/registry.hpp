@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <conc/deadline.hpp>
+#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/ref.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/detail/wait_point.hpp>
@@ -331,6 +332,7 @@ __attribute__((no_sanitize("undefined"))) inline void* run_thread(void* argument
   record.stack_middle = sync::middle_of_stack();
   self.native_id.store(sync::native_thread_id(), mo::relaxed);  // relaxed: a number that stands alone
   sync::set_thread_name(name);
+  watch_end_of_thread();
   struct Finish {
     ThreadState& self;
     ~Finish() { self.enter(ThreadState::finished); }
