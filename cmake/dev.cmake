@@ -10,7 +10,9 @@ set(CONC_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wsign-conversi
 add_library(conc_sanitize INTERFACE)
 if(CONC_SANITIZE)
   set(sanitizer_flags -fsanitize=${CONC_SANITIZE} -fno-sanitize-recover=all)
-  target_compile_options(conc_sanitize INTERFACE ${sanitizer_flags} -fno-omit-frame-pointer -O1)
+  # Compiling what is instrumented takes long: for AddressSanitizer -Og takes half as long as -O1.
+  target_compile_options(conc_sanitize INTERFACE ${sanitizer_flags} -fno-omit-frame-pointer
+    $<IF:$<STREQUAL:${CONC_SANITIZE},thread>,-O1,-Og>)
   target_link_options(conc_sanitize INTERFACE ${sanitizer_flags})
 endif()
 
