@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Uses everything in conc.hpp, and says what does not do what it should: for compilers and standard libraries for which
-// the other tests cannot be built. matrix.py compiles it.
+// Uses every public type, and says what does not do what it should: for compilers and standard libraries for which the
+// other tests cannot be built. matrix.py compiles it.
 #include <pthread.h>
 
 #include <array>
 #include <conc/conc.hpp>
+#include <conc/process.hpp>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -98,9 +99,16 @@ void locks() {
   check(throws<conc::UsageError>([&] { bounded.release(); }), "a BoundedSemaphore keeps its bound");
 
   const std::shared_lock<conc::RWLock> reader{rw_lock};
-  const conc::ScopedSharedLock another{rw_lock};
   check(!rw_lock.try_acquire() && rw_lock.try_acquire_shared(), "readers share, and keep writers out");
   rw_lock.release_shared();
+
+  conc::RWLock another;
+  {
+    const conc::ScopedSharedLock guard{another};
+    check(!another.try_acquire(), "a ScopedSharedLock holds its lock");
+  }
+  check(another.acquire(1ms), "and lets it go");
+  another.release();
 
   conc::Synchronized<std::string, conc::RWLock> text{"a"};
   text.with([](std::string& value) { value += "b"; });
@@ -121,7 +129,7 @@ void counters() {
   check(count.update([](std::int64_t value) { return value * 3; }) == 21, "an AtomicInteger is updated");
   conc::BasicAtomicInteger<std::uint8_t> small{255};
   check(small.inc() == 0, "an unsigned one wraps");
-  check(conc::usable_cpu_count() >= 1, "there is a CPU");
+  check(conc::usable_cpu_count() >= 1 && conc::physical_cpu_count() >= 1, "there is a CPU");
 }
 
 void meetings() {
@@ -420,6 +428,14 @@ void pools() {
   check(initialized.value() >= 1 && pool.stats().queued == 0, "workers were initialized");
 }
 
+void processes() {
+  check(conc::subprocess::check_output({"echo", "smoke"}) == "smoke\n", "a program is run");
+  const auto done = conc::subprocess::run({"cat"}, {.input = "smoke", .capture_output = true, .timeout = 10s});
+  check(done.returncode == 0 && done.out == "smoke", "a program reads and writes");
+  check(throws<conc::subprocess::CalledProcessError>([] { (void)conc::subprocess::run({"false"}, {.check = true}); }),
+        "a program that fails is noticed");
+}
+
 }  // namespace
 
 int main() {
@@ -431,6 +447,7 @@ int main() {
   stops();
   futures();
   pools();
+  processes();
   check(conc::active_count() == 1, "no thread is left");
   if (failures == 0) {
     std::puts("smoke: all is well");
