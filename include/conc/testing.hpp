@@ -12,16 +12,6 @@
 #if !defined(__linux__)
 #error "conc/testing.hpp needs Linux."
 #endif
-#if defined(__SANITIZE_THREAD__)
-#define CONC_DETAIL_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CONC_DETAIL_TSAN 1
-#endif
-#endif
-#if defined(CONC_DETAIL_TSAN)
-#error "conc/testing.hpp does not work under ThreadSanitizer: an exploration has one OS thread, and no races."
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -56,7 +46,7 @@ struct Options {
   std::uint64_t max_steps = 20'000;     // a schedule that makes more is a livelock
   unsigned preemptions = 2;             // depth_first: how often a thread that could go on is made to wait
   unsigned depth = 3;                   // pct: how many orderings a bug may need
-  unsigned mishaps = 0;                 // per schedule: waits that return for no reason, timeouts that come early
+  unsigned mishaps = 0;                 // per schedule: needless wake-ups, weak failures, timeouts that come early
   std::size_t stack_size = 256 * 1024;  // of each thread
   std::chrono::seconds stall{10};       // a thread that makes no step for so long is stuck; 0: do not look
   std::string replay{};                 // run this schedule only
@@ -212,9 +202,10 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
 /// done, or options.schedules have been run.
 ///
 /// A schedule fails when check() does, when an exception leaves a thread, when nobody can run and nobody waits for a
-/// time (deadlock), and when it does not end (livelock). It has ended when all threads of it have. The failure is
-/// printed on stderr with a replay string; `CONC_REPLAY=<string>` in the environment, or options.replay, makes
-/// explore() run that schedule alone and print each step of it.
+/// time (deadlock), when it does not end (livelock), and when ThreadSanitizer reports a bug, where that is compiled in. It
+/// has ended when all threads of it have. The failure is printed on stderr with a replay string;
+/// `CONC_REPLAY=<string>` in the environment, or options.replay, makes explore() run that schedule alone and print each
+/// step of it.
 ///
 /// @param program  called without arguments, as thread 0; what it shares with its threads it must make itself.
 /// @throws UsageError for a replay string that is none, and inside of an exploration.

@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 using conc::testing::check;
 using conc::testing::parallel;
 using conc_test::explore_type;
+using conc_test::Tally;
 
 namespace {
 
@@ -63,10 +64,10 @@ class Mortal {
 
 TEST_CASE("Barrier: two threads pass twice, in every schedule", "[barrier][B2][B3][B9]") {
   explore_type("Barrier, two parties, two passes, an action", [] {
-    int arrived = 0;  // plain: each step of a thread runs undisturbed
-    int actions = 0;
+    Tally arrived;
+    Tally actions;
     conc::Barrier barrier{2, [&] { check(arrived == 2 * ++actions, "the action runs when all have come"); }};
-    int sum = 0;
+    Tally sum;
     const auto work = [&] {
       for (int round = 1; round <= 2; ++round) {
         ++arrived;
@@ -98,12 +99,12 @@ TEST_CASE("Barrier: three threads pass, in every schedule", "[barrier][B2][B3]")
 TEST_CASE("Barrier: three threads pass twice, in every schedule", "[barrier][B2][B9]") {
   explore_type("Barrier, three parties, two passes", [] {
     conc::Barrier barrier{3};
-    int arrived = 0;
-    std::size_t sum = 0;
+    Tally arrived;
+    Tally sum;
     const auto work = [&] {
       for (int round = 1; round <= 2; ++round) {
         ++arrived;
-        sum += barrier.wait();
+        sum += static_cast<int>(barrier.wait());
         check(arrived >= 3 * round, "a thread went on before all had come");
       }
     };
@@ -147,7 +148,7 @@ TEST_CASE("Barrier: who comes after a reset is held back until all have left, in
     Index a;
     Index b;
     Index c;
-    int thrown_out = 0;
+    Tally thrown_out;
     const auto work = [&](Index& mine) {
       while (!(mine = pass(barrier))) ++thrown_out;
     };
@@ -242,7 +243,7 @@ TEST_CASE("Barrier: abort while the action runs takes effect at its end, in ever
 TEST_CASE("Barrier: reset by the action takes effect at its end, in every schedule", "[barrier][B8][B11][FM5]") {
   explore_type("Barrier, the action resets it, two passes", [] {
     conc::Barrier* self = nullptr;
-    int actions = 0;
+    Tally actions;
     conc::Barrier barrier{2, [&] {
                             if (++actions == 1) self->reset();
                           }};
@@ -265,8 +266,8 @@ TEST_CASE("Barrier: an action that throws, against abort and reset, fails all, i
                               steps.fetch_add(1);
                               throw std::runtime_error{"by the action"};
                             }};
-      int thrown = 0;
-      int broken = 0;
+      Tally thrown;
+      Tally broken;
       const auto work = [&] {
         try {
           barrier.wait(1h);  // after a reset that comes first there is nobody to wait for
@@ -383,7 +384,7 @@ TEST_CASE("Barrier: whom the deadline of another released may destroy it, in eve
 TEST_CASE("Latch: opens when the count is used up, in every schedule", "[latch]") {
   explore_type("Latch, two count down, one waits", [] {
     conc::Latch latch{2};
-    int done = 0;
+    Tally done;
     const auto work = [&] {
       ++done;
       latch.count_down();
@@ -404,7 +405,7 @@ TEST_CASE("Latch: opens when the count is used up, in every schedule", "[latch]"
 TEST_CASE("Latch: threads that arrive and wait meet, in every schedule", "[latch]") {
   explore_type("Latch, three arrive and wait", [] {
     conc::Latch latch{3};
-    int arrived = 0;
+    Tally arrived;
     const auto work = [&] {
       ++arrived;
       check(latch.arrive_and_wait() && arrived == 3, "a thread went on alone");
@@ -429,7 +430,7 @@ TEST_CASE("Latch: a wait that times out takes nothing from the others, in every 
 TEST_CASE("Latch: one count too many is found by one thread, in every schedule", "[latch][G5]") {
   explore_type("Latch, three count down two", [] {
     conc::Latch latch{2};
-    int refused = 0;
+    Tally refused;
     const auto work = [&] {
       try {
         latch.count_down();

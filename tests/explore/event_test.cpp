@@ -8,6 +8,7 @@ using namespace std::chrono_literals;
 using conc::testing::check;
 using conc::testing::parallel;
 using conc_test::explore_type;
+using conc_test::Tally;
 
 TEST_CASE("Event: set releases everybody and publishes what came before, in every schedule", "[event][E5][E6]") {
   explore_type("Event, one setter, two waiters", [] {
@@ -28,16 +29,16 @@ TEST_CASE("Event: set releases everybody and publishes what came before, in ever
 TEST_CASE("Event: a set-clear pulse releases who was waiting, in every schedule", "[event][E3]") {
   explore_type("Event, pulse", [] {
     conc::Event event;
-    bool released = false;
+    Tally released;
     conc::detail::sync::Atomic<int> pulses{0};
     // The waiter may come too late for a pulse, so pulses are sent until it has seen one.
     parallel(
         [&] {
           event.wait();
-          released = true;
+          ++released;
         },
         [&] {
-          while (!released) {
+          while (released == 0) {
             event.set();
             event.clear();
             pulses.fetch_add(1);
@@ -53,7 +54,7 @@ TEST_CASE("Event: who waits while a pulse comes is released by it, in every sche
                [] {
                  conc::Event event;
                  conc::detail::sync::Atomic<int> asleep{0};
-                 int released = 0;
+                 Tally released;
                  const auto wait = [&] {
                    asleep.fetch_add(1);
                    released += event.wait(1ms) ? 1 : 0;

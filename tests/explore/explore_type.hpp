@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <conc/testing.hpp>
 #include <cstdint>
@@ -14,11 +15,27 @@
 
 namespace conc_test {
 
+/// A number that threads change whenever they like: no step of the exploration, no data race, and it orders nothing.
+class Tally {
+ public:
+  int operator=(int n) noexcept {
+    number_.store(n, std::memory_order_relaxed);
+    return n;
+  }
+  int operator+=(int n) noexcept { return number_.fetch_add(n, std::memory_order_relaxed) + n; }
+  int operator++() noexcept { return *this += 1; }
+  int operator--() noexcept { return *this += -1; }
+  operator int() const noexcept { return number_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<int> number_{0};
+};
+
 struct Exploration {
   // Of the complete search: three where two threads can run at once, two where more can; or as many as this says, for
   // programs with so many steps that more would take minutes. (The long form takes them for up to three threads.)
   unsigned preemptions = 0;
-  unsigned mishaps = 2;  // per schedule of the last run; 0 for programs that know what time it is
+  unsigned mishaps = 2;  // per schedule of the last runs; 0 for programs that know what time it is
 };
 
 /// Runs `program` under 10,000 random and as many PCT schedules (half a million each in the long form); then under every

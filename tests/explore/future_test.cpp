@@ -23,19 +23,20 @@ using conc::Promise;
 using conc::testing::check;
 using conc::testing::parallel;
 using conc_test::explore_type;
+using conc_test::Tally;
 
 namespace {
 
 /// Something that knows how many of its kind are alive.
 class Counted {
  public:
-  explicit Counted(int& alive) noexcept : alive_{&alive} { ++*alive_; }
+  explicit Counted(Tally& alive) noexcept : alive_{&alive} { ++*alive_; }
   Counted(const Counted& other) noexcept : alive_{other.alive_} { ++*alive_; }
   Counted& operator=(const Counted&) = delete;
   ~Counted() { --*alive_; }
 
  private:
-  int* alive_;
+  Tally* alive_;
 };
 
 std::exception_ptr some_error() { return std::make_exception_ptr(std::runtime_error{"no"}); }
@@ -48,7 +49,7 @@ class Listener final : public conc::detail::Callback {
     done_then = core.done();
     ++calls;
   }
-  int calls = 0;
+  Tally calls;
   bool done_then = true;
 };
 
@@ -67,7 +68,7 @@ struct Unretrieved {
   Unretrieved& operator=(const Unretrieved&) = delete;
   ~Unretrieved() { conc::set_unretrieved_exception_hook(former); }
 
-  static inline int count = 0;
+  static inline Tally count;
   conc::UnretrievedExceptionHook former;
 };
 
@@ -112,7 +113,7 @@ TEST_CASE("Future: result waits for set_result, in every schedule", "[future][F3
   explore_type("Future, an exception", [] {
     const Promise<void> promise;
     const Future<void> future = promise.get_future();
-    int thrown = 0;
+    Tally thrown;
     parallel(
         [&] {
           try {
@@ -193,7 +194,7 @@ TEST_CASE("Future: a dropped promise leaves BrokenPromise and no hang, in every 
 
 TEST_CASE("Future: handles may be dropped while it becomes done, in every schedule", "[future][G6]") {
   explore_type("Future, a handle dropped against a result", [] {
-    int alive = 0;
+    Tally alive;
     {
       std::optional<Promise<Counted>> promise{std::in_place};
       std::optional<Future<Counted>> future{promise->get_future()};
@@ -207,7 +208,7 @@ TEST_CASE("Future: handles may be dropped while it becomes done, in every schedu
     check(alive == 0, "the result was not destroyed once");
   });
   explore_type("Future, two handles dropped against a result", [] {
-    int alive = 0;
+    Tally alive;
     {
       std::optional<Promise<Counted>> promise{std::in_place};
       std::optional<Future<Counted>> one{promise->get_future()};
@@ -222,8 +223,8 @@ TEST_CASE("Future: handles may be dropped while it becomes done, in every schedu
     check(alive == 0, "the result was not destroyed once");
   });
   explore_type("Future, a handle with a callback dropped against a result", [] {
-    int alive = 0;
-    int calls = 0;
+    Tally alive;
+    Tally calls;
     {
       std::optional<Promise<Counted>> promise{std::in_place};
       std::optional<Future<Counted>> one{promise->get_future()};
@@ -239,7 +240,7 @@ TEST_CASE("Future: handles may be dropped while it becomes done, in every schedu
     check(alive == 0 && calls == 1, "one result, one call");
   });
   explore_type("Future, copied and dropped against a result", [] {
-    int alive = 0;
+    Tally alive;
     {
       std::optional<Promise<Counted>> promise{std::in_place};
       std::optional<Future<Counted>> future{promise->get_future()};
@@ -300,9 +301,9 @@ TEST_CASE("Future: cancel, start and set_result have one winner, in every schedu
   explore_type("Future, two cancels and a start", [] {
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
-    int calls = 0;
+    Tally calls;
     future.add_done_callback([&calls](const Future<int>& done) { calls += done.cancelled() ? 1 : 100; });
-    int cancelled = 0;
+    Tally cancelled;
     bool started = false;
     const auto cancel = [&] { cancelled += future.cancel() ? 1 : 0; };
     parallel(cancel, cancel, [&] { started = promise.set_running_or_notify_cancel(); });
@@ -313,7 +314,7 @@ TEST_CASE("Future: cancel, start and set_result have one winner, in every schedu
   explore_type("Future, two results and a cancel", [] {
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
-    int calls = 0;
+    Tally calls;
     future.add_done_callback([&calls](const Future<int>& /*done*/) { ++calls; });
     bool one = false;
     bool two = false;
@@ -371,7 +372,7 @@ TEST_CASE("Future: cancel, start and set_result have one winner, in every schedu
   explore_type("Future, a blocked waiter and a cancel", [] {
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
-    int told = 0;
+    Tally told;
     const auto wait = [&] {
       try {
         (void)future.result();
@@ -404,7 +405,7 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
     int before = 0;
-    int calls = 0;
+    Tally calls;
     future.add_done_callback([&before](const Future<int>& /*done*/) { ++before; });
     parallel([&] { promise.set_result(1); },
              [&] {
@@ -418,7 +419,7 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
   explore_type("Future, two callbacks against a result", [] {
     std::optional<Promise<int>> promise{std::in_place};
     const Future<int> future = promise->get_future();
-    int calls = 0;
+    Tally calls;
     const auto add = [&] { future.add_done_callback([&calls](const Future<int>& /*done*/) { ++calls; }); };
     parallel(
         [&] {
@@ -432,9 +433,11 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
     std::array<int, 4> order{};
-    std::size_t called = 0;
+    Tally called;
     const auto add = [&](int number) {
-      future.add_done_callback([&order, &called, number](const Future<int>& /*done*/) { order[called++] = number; });
+      future.add_done_callback([&order, &called, number](const Future<int>& /*done*/) {
+        order[static_cast<std::size_t>(++called - 1)] = number;
+      });
     };
     add(1);
     parallel([&] { add(2); },
@@ -450,7 +453,7 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
   explore_type("Future, callbacks that add callbacks and drop handles", [] {
     std::optional<Promise<int>> promise{std::in_place};
     std::optional<Future<int>> future{promise->get_future()};
-    int calls = 0;
+    Tally calls;
     future->add_done_callback([&](const Future<int>& done) {
       done.add_done_callback([&calls](const Future<int>& again) {
         check(again.done(), "not done");
@@ -469,8 +472,8 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
     check(calls == 3 && !future, "once each");
   });
   explore_type("Future, a callback that drops the promise and the last handle", [] {
-    int alive = 0;
-    int calls = 0;
+    Tally alive;
+    Tally calls;
     {
       auto promise = std::make_unique<Promise<Counted>>();
       std::optional<Future<Counted>> one{promise->get_future()};
@@ -491,7 +494,7 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
     conc::Event added;
-    int calls = 0;
+    Tally calls;
     future.add_done_callback([&](const Future<int>& /*done*/) { added.wait(); });
     parallel([&] { promise.set_result(1); },
              [&] {
@@ -503,7 +506,7 @@ TEST_CASE("Future: each callback is called once, in every schedule", "[future][F
   explore_type("Future, callbacks against a cancel", [] {
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
-    int calls = 0;
+    Tally calls;
     const auto add = [&] {
       future.add_done_callback([&calls](const Future<int>& done) { calls += done.cancelled() ? 1 : 100; });
     };
@@ -584,8 +587,8 @@ TEST_CASE("Future: result() && takes the result once, in every schedule", "[futu
     std::optional<Promise<std::unique_ptr<int>>> promise{std::in_place};
     Future<std::unique_ptr<int>> one = promise->get_future();
     Future<std::unique_ptr<int>> two = one;
-    int taken = 0;
-    int refused = 0;
+    Tally taken;
+    Tally refused;
     const auto take = [&](Future<std::unique_ptr<int>>& future) {
       try {
         taken += *std::move(future).result();
@@ -602,7 +605,7 @@ TEST_CASE("Future: result() && takes the result once, in every schedule", "[futu
     check(taken == 1 && refused == 1, "one of them gets it");
   });
   explore_type("Future, two handles give up a result that can be copied", [] {
-    int alive = 0;
+    Tally alive;
     {
       std::optional<Promise<Counted>> promise{std::in_place};
       Future<Counted> one = promise->get_future();
@@ -624,7 +627,7 @@ TEST_CASE("Future: result() && leaves the result to the callbacks, in every sche
   explore_type("Future, one handle gives up the result, two callbacks look at it", [text] {
     std::optional<Promise<std::string>> promise{std::in_place};
     Future<std::string> future = promise->get_future();
-    int calls = 0;
+    Tally calls;
     const auto look = [&](const Future<std::string>& done) {
       check(done.result() == text, "the result was moved out");
       ++calls;
@@ -642,7 +645,7 @@ TEST_CASE("Future: result() && leaves the result to the callbacks, in every sche
     std::optional<Promise<std::string>> promise{std::in_place};
     Future<std::string> one = promise->get_future();
     std::optional<Future<std::string>> two{one};
-    int calls = 0;
+    Tally calls;
     parallel([&] { check(std::move(one).result() == text, "another result"); },
              [&] {
                two->add_done_callback([&](const Future<std::string>& done) {
@@ -673,8 +676,8 @@ TEST_CASE("Future: then runs once, or is cancelled, in every schedule", "[future
     check(result == 2, "then() gives what fn makes of the result");
   });
   explore_type("Future, then(), cancelled against a result", [] {
-    int alive = 0;
-    int calls = 0;
+    Tally alive;
+    Tally calls;
     bool cancelled = false;
     {
       std::optional<Promise<int>> promise{std::in_place};
@@ -751,14 +754,14 @@ TEST_CASE("Future: a coroutine that awaits goes on once, in every schedule", "[f
 
 TEST_CASE("Future: a task of spawn ends whoever drops its handle, in every schedule", "[future][T17][F12][F18]") {
   explore_type("spawn, a result", [] {
-    int alive = 0;
+    Tally alive;
     {
       const Future<int> future = conc::spawn([argument = Counted{alive}] { return 1; });
       check(future.result() == 1 && alive == 0, "callable and arguments are gone before the future is done");
     }
   });
   explore_type("spawn, a handle dropped at once", [] {
-    int runs = 0;
+    Tally runs;
     conc::Event ran;
     conc::spawn([&] {
       ++runs;
@@ -769,8 +772,8 @@ TEST_CASE("Future: a task of spawn ends whoever drops its handle, in every sched
     check(runs == 1, "it runs without a handle");
   });
   explore_type("spawn, cancelled against its start", [] {
-    int alive = 0;
-    int runs = 0;
+    Tally alive;
+    Tally runs;
     std::optional<Future<void>> future{conc::spawn([&runs, argument = Counted{alive}] { ++runs; })};
     const bool cancelled = future->cancel();
     future->wait();

@@ -10,6 +10,7 @@ using namespace std::chrono_literals;
 using conc::testing::check;
 using conc::testing::parallel;
 using conc_test::explore_type;
+using conc_test::Tally;
 
 namespace {
 
@@ -30,7 +31,7 @@ class Watched {
   }
   void read_inside() {
     ++readers_;
-    most_ = std::max(most_, readers_);
+    most_ = std::max<int>(most_, readers_);
     check(!writing_, "a reader is in while a writer is");
     steps_.fetch_add(1);
     check(!writing_, "a writer came in while a reader was");
@@ -56,13 +57,13 @@ class Watched {
   int most_readers() const { return most_; }
 
   conc::RWLock lock;
-  int reads = 0;
+  Tally reads;
   int writes = 0;
 
  private:
   conc::detail::sync::Atomic<int> steps_{0};
-  int readers_ = 0;
-  int most_ = 0;
+  Tally readers_;
+  Tally most_;
   bool writing_ = false;
 };
 
@@ -95,7 +96,7 @@ TEST_CASE("RWLock: two readers and a writer, in every schedule", "[rw_lock]") {
 TEST_CASE("RWLock: timeouts of readers and writers leave it intact, in every schedule", "[rw_lock][timeout]") {
   explore_type("RWLock, two readers and a writer with deadlines", [] {
     Watched watched;
-    int taken = 0;
+    Tally taken;
     parallel([&] { taken += watched.read(1ms) ? 1 : 0; }, [&] { taken += watched.read(1ms) ? 1 : 0; },
              [&] { taken += watched.write(1ms) ? 1 : 0; });
     check(watched.reads + watched.writes == taken && watched.is_free(), "who gave up left something behind");
@@ -125,7 +126,7 @@ TEST_CASE("RWLock: a writer gives up while another waits and a reader is held ba
   explore_type("RWLock, a reader let in by one writer while a second gives up", [] {
     Watched watched;
     watched.lock.acquire();
-    int taken = 0;
+    Tally taken;
     // The turn in which the reader is let in must not be missed, whoever changes the word meanwhile.
     parallel([&] { watched.read(); }, [&] { taken += watched.write(1ms) ? 1 : 0; },
              [&] {
@@ -141,7 +142,7 @@ TEST_CASE("RWLock: a writer that gives up, a reader held back and a patient writ
   explore_type("RWLock, a reader stays; an impatient writer, a patient one, a reader", [] {
     Watched watched;
     watched.lock.acquire_shared();
-    int taken = 0;
+    Tally taken;
     parallel([&] { taken += watched.write(1ms) ? 1 : 0; }, [&] { watched.write(); }, [&] { watched.read(); },
              [&] {
                watched.read_inside();
@@ -157,7 +158,7 @@ TEST_CASE("RWLock: a reader that gives up is not counted in, in every schedule",
                  Watched watched;
                  conc::Event nobody;
                  watched.lock.acquire();
-                 int taken = 0;
+                 Tally taken;
                  parallel([&] { taken += watched.read(1ms) ? 1 : 0; }, [&] { watched.read(); },
                           [&] {
                             check(!nobody.wait(1ms), "nobody sets it");
@@ -249,7 +250,7 @@ TEST_CASE("RWLock: one release too many is found by one thread, in every schedul
   explore_type("RWLock, two threads release once too often", [] {
     Watched watched;
     watched.lock.acquire();
-    int refused = 0;
+    Tally refused;
     const auto release = [&] {
       try {
         watched.lock.release();

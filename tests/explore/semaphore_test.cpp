@@ -8,11 +8,12 @@ using namespace std::chrono_literals;
 using conc::testing::check;
 using conc::testing::parallel;
 using conc_test::explore_type;
+using conc_test::Tally;
 
 TEST_CASE("Semaphore: never more holders than permits, in every schedule", "[semaphore][S1]") {
   explore_type("Semaphore, two permits, three threads", [] {
     conc::Semaphore permits{2};
-    int inside = 0;
+    Tally inside;
     conc::detail::sync::Atomic<int> steps{0};
     const auto work = [&] {
       permits.acquire();
@@ -78,7 +79,7 @@ TEST_CASE("Semaphore: nobody sleeps on a count that was there before, in every s
 TEST_CASE("Semaphore: a waiter that times out takes nobody's permit, in every schedule", "[semaphore][S6]") {
   explore_type("Semaphore, timed and untimed waiters", [] {
     conc::Semaphore permits{0};
-    int taken = 0;
+    Tally taken;
     parallel(
         [&] {
           permits.acquire();

@@ -29,8 +29,13 @@
 // There only under a sanitizer: calls the given function before the sanitizer ends the process.
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
 
+// There only in a test that wants other options.
+extern "C" [[gnu::weak]] const char conc_test_tsan_options[];
+
 // ThreadSanitizer would spend a second at the end of each process, waiting for races with the watchdog.
-extern "C" const char* __tsan_default_options() { return "atexit_sleep_ms=0"; }
+extern "C" const char* __tsan_default_options() {
+  return conc_test_tsan_options != nullptr ? conc_test_tsan_options : "atexit_sleep_ms=0";
+}
 
 namespace {
 

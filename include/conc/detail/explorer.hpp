@@ -19,6 +19,8 @@
 #include <conc/detail/backtrace.hpp>
 #include <conc/detail/chooser.hpp>
 #include <conc/detail/fiber.hpp>
+#include <conc/detail/narrator.hpp>
+#include <conc/detail/race_detector.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -51,6 +53,13 @@ class Explorer final : private sync::simulated::Machine {
     if (failed_) {
       bury();
     }
+    const race_detector::Unseen unseen;
+    for (const auto& fiber : fibers_) {
+      if (fiber != nullptr) {  // one that is idle
+        fiber->entry = nullptr;
+        outside_.leave_for(fiber->context);
+      }
+    }
   }
 
   /// The explorer whose program is calling, or null.
@@ -59,6 +68,7 @@ class Explorer final : private sync::simulated::Machine {
   /// Runs entry(argument) as thread 0, and all that it starts, until everybody has ended.
   /// @return false if the schedule failed; then the program's threads stay where they were, for ever
   bool run_once(void* (*entry)(void*), void* argument, Chooser& chooser) {
+    const race_detector::Unseen unseen;
     chooser_ = &chooser;
     used_ = 0;
     at_once_ = 1;
@@ -84,6 +94,9 @@ class Explorer final : private sync::simulated::Machine {
     if (failed_) {
       locate();
     }
+    for (std::size_t i = 0; i < used_; ++i) {
+      race_detector::acquire(fibers_[i].get());
+    }
     return !failed_;
   }
 
@@ -98,6 +111,9 @@ class Explorer final : private sync::simulated::Machine {
   /// What all schedules together have done. Any thread may ask.
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_.load(mo::relaxed); }
 
+  /// ThreadSanitizer has found a bug of this kind. The schedule fails at its next step: not here, amid the report.
+  void reported(const char* kind) noexcept { reported_.store(kind, mo::relaxed); }  // relaxed: one OS thread
+
   /// Notes where the calling thread of the program stands, for describe().
   void locate_here() noexcept { locate(me()); }
 
@@ -108,32 +124,19 @@ class Explorer final : private sync::simulated::Machine {
 
   /// Who is where, and what they did last. Also while the program runs.
   [[nodiscard]] std::string describe() const {
-    std::string text;
-    std::vector<const void*> names;
-    for (std::size_t i = 0; i < used_; ++i) {
-      const Fiber& fiber = *fibers_[i];
-      text += "  " + name(fiber) + " " + doing(fiber, names) + "\n";
-      text += describe_frames(fiber.frames, fiber.frame_count);
-    }
+    Narrator narrator{{fibers_.data(), used_}, running, now_};
+    std::string text = narrator.threads();
     const std::uint64_t count = steps() - steps_before_;
     const std::uint64_t shown = std::min<std::uint64_t>(count, trace_.size());
     text += "  the last " + std::to_string(shown) + " of " + std::to_string(count) + " steps:\n";
     for (std::uint64_t i = count - shown; i < count; ++i) {
-      const Step& step = trace_[(steps_before_ + i) & (trace_.size() - 1)];
-      text += "    " + std::to_string(i + 1) + "  " + name(*fibers_[step.thread]) + "  " + step.operation +
-              (step.address != nullptr ? " " + label(step.address, names) : std::string{}) + "\n";
+      text += narrator.step(i + 1, trace_[(steps_before_ + i) & (trace_.size() - 1)]);
     }
     return text;
   }
 
  private:
   using State = Fiber::State;
-
-  struct Step {
-    const char* operation;
-    const void* address;
-    unsigned thread;
-  };
 
   /// A thread that makes so many steps in a row while others could run is taken to spin, and gives way.
   static constexpr unsigned kSpins = 1000;
@@ -143,6 +146,7 @@ class Explorer final : private sync::simulated::Machine {
   // ---- what the seam asks for ----
 
   void point(const char* operation, const void* address) noexcept override {
+    const race_detector::Unseen unseen;
     me().next = operation;
     chooser_->step(me());
     disturb_sleepers();
@@ -159,6 +163,7 @@ class Explorer final : private sync::simulated::Machine {
   }
 
   void give_way() noexcept override {
+    const race_detector::Unseen unseen;
     if (running->unscheduled == 0) {
       me().next = nullptr;
       note("give way", nullptr);
@@ -167,6 +172,7 @@ class Explorer final : private sync::simulated::Machine {
   }
 
   bool sleep(const void* address, sync::TimePoint end) noexcept override {
+    const race_detector::Unseen unseen;
     if (end <= now_) {
       return false;
     }
@@ -185,6 +191,7 @@ class Explorer final : private sync::simulated::Machine {
   }
 
   void rouse(const void* address, std::uint32_t n) noexcept override {
+    const race_detector::Unseen unseen;
     if (sleepers_.empty()) {
       return;
     }
@@ -207,6 +214,7 @@ class Explorer final : private sync::simulated::Machine {
   }
 
   bool fails_weakly(const void* address) noexcept override {
+    const race_detector::Unseen unseen;
     if (mishaps_left_ == 0 || mishap(2) == 0) {
       return false;
     }
@@ -215,9 +223,10 @@ class Explorer final : private sync::simulated::Machine {
   }
 
   const sync::simulated::Task* start(void* (*entry)(void*), void* argument) noexcept override {
+    const race_detector::Unseen unseen;
     if (used_ == fibers_.size()) {
       try {
-        fibers_.push_back(std::make_unique<Fiber>(limits_.stack_size));
+        fibers_.push_back(std::make_unique<Fiber>(limits_.stack_size, &enter));
       } catch (const std::bad_alloc&) {
         return nullptr;
       }
@@ -234,33 +243,46 @@ class Explorer final : private sync::simulated::Machine {
     fiber.next = nullptr;
     fiber.joins = nullptr;
     fiber.joiner = nullptr;
-    fiber.context.prepare(fiber.stack, &enter);
     fiber.frame_count = 0;
     ready_.push_back(&fiber);
     ++alive_;
+    race_detector::release(&fiber);
     return &fiber;
   }
 
   void join(unsigned number) noexcept override {
+    const race_detector::Unseen unseen;
     Fiber& other = *fibers_[number];
     note("join", &other);
-    if (other.state == State::ended) {
-      return;
+    if (other.state != State::ended) {
+      if (other.joiner != nullptr) {
+        fail("two threads join the same thread");
+      }
+      other.joiner = &me();
+      me().joins = &other;
+      block(State::joining);
     }
-    if (other.joiner != nullptr) {
-      fail("two threads join the same thread");
-    }
-    other.joiner = &me();
-    me().joins = &other;
-    block(State::joining);
+    race_detector::acquire(&other);
   }
 
-  bool ended(unsigned number) noexcept override { return fibers_[number]->state == State::ended; }
+  bool ended(unsigned number) noexcept override {
+    const race_detector::Unseen unseen;
+    Fiber& fiber = *fibers_[number];
+    if (fiber.state != State::ended) {
+      return false;
+    }
+    race_detector::acquire(&fiber);
+    return true;
+  }
 
   sync::TimePoint now() noexcept override { return now_; }
-  std::uint32_t random() noexcept override { return static_cast<std::uint32_t>(random_.next()); }
+  std::uint32_t random() noexcept override {
+    const race_detector::Unseen unseen;
+    return static_cast<std::uint32_t>(random_.next());
+  }
 
   [[noreturn]] void fail(const char* what) noexcept override {
+    const race_detector::Unseen unseen;
     failed_ = true;
     failure_ = what;
     for (Fiber& fiber = me();;) {
@@ -270,24 +292,32 @@ class Explorer final : private sync::simulated::Machine {
 
   // ---- the life of a fiber ----
 
+  /// A fiber lives as the thread of its number in one schedule after the other.
   static void enter() noexcept {
     Explorer& self = *current();
+    const race_detector::Unseen unseen;
     Fiber& fiber = self.me();
     fiber.context.arrived();
-    fiber.state = State::ready;
-    try {
-      fiber.entry(fiber.argument);
-    } catch (const std::exception& error) {
-      self.fail(("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what()).c_str());
-    } catch (...) {
-      const std::type_info* const type = abi::__cxa_current_exception_type();
-      self.fail(("an exception left the thread: " + (type ? demangle(type->name()) : "of another language")).c_str());
+    while (fiber.entry != nullptr) {
+      self.live(fiber);
     }
-    self.finish();
+    fiber.context.leave_for(self.outside_, true);
   }
 
-  [[noreturn]] void finish() noexcept {
-    Fiber& fiber = me();
+  void live(Fiber& fiber) noexcept {
+    fiber.state = State::ready;
+    race_detector::acquire(&fiber);
+    try {
+      const race_detector::Seen seen;
+      fiber.entry(fiber.argument);
+    } catch (const std::exception& error) {
+      fail(("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what()).c_str());
+    } catch (...) {
+      const std::type_info* const type = abi::__cxa_current_exception_type();
+      fail(("an exception left the thread: " + (type ? demangle(type->name()) : "of another language")).c_str());
+    }
+    fail_if_reported();
+    race_detector::release(&fiber);
     fiber.state = State::ended;
     if (fiber.joiner != nullptr) {
       fiber.joiner->joins = nullptr;
@@ -295,15 +325,15 @@ class Explorer final : private sync::simulated::Machine {
     }
     drop_first();
     if (--alive_ == 0) {
-      fiber.context.leave_for(outside_, true);
+      leave(fiber, outside_);
+    } else {
+      hand_over();
     }
-    hand_over();
-    std::abort();  // not reached: nobody goes back to a fiber that has ended
   }
 
   /// Takes the processor from `from`, the fiber that calls, until it is chosen again.
   void leave(Fiber& from, FiberContext& to) noexcept {
-    from.context.leave_for(to, from.state == State::ended && !failed_);
+    from.context.leave_for(to);
     while (locating_) {
       locate(from);
       from.context.leave_for(outside_);
@@ -312,7 +342,10 @@ class Explorer final : private sync::simulated::Machine {
 
   // ---- after a failure ----
 
-  static void locate(Fiber& fiber) noexcept { fiber.frame_count = backtrace(fiber.frames, Fiber::kFrames); }
+  static void locate(Fiber& fiber) noexcept {
+    fiber.frame_count = backtrace(fiber.frames, Fiber::kFrames);
+    race_detector::release(&fiber);  // it is over, as if it had ended
+  }
 
   /// Lets every fiber note where it stands; only it can.
   void locate() {
@@ -322,6 +355,7 @@ class Explorer final : private sync::simulated::Machine {
         outside_.leave_for(fibers_[i]->context);
       }
     }
+    locating_ = false;
   }
 
   /// Nobody will unwind the threads of a failed schedule. They are kept, so that what they own is not lost but there.
@@ -335,61 +369,21 @@ class Explorer final : private sync::simulated::Machine {
     }
   }
 
-  [[nodiscard]] std::string name(const Fiber& fiber) const {
-    const std::string number = "thread " + std::to_string(fiber.number);
-    return fiber.name[0] != '\0' ? number + " \"" + fiber.name + "\"" : number;
-  }
-
-  /// A short name for an address, the same for the same address all through a report.
-  [[nodiscard]] std::string label(const void* address, std::vector<const void*>& names) const {
-    for (std::size_t i = 0; i < used_; ++i) {
-      if (address == fibers_[i].get()) {
-        return name(*fibers_[i]);
-      }
-    }
-    const auto found = std::find(names.begin(), names.end(), address);
-    const auto index = found - names.begin();
-    if (found == names.end()) {
-      names.push_back(address);
-    }
-    return "#" + std::to_string(index + 1);
-  }
-
-  [[nodiscard]] std::string doing(const Fiber& fiber, std::vector<const void*>& names) const {
-    switch (fiber.state) {
-      case State::fresh:
-        return "has not begun";
-      case State::ended:
-        return "has ended";
-      case State::joining:
-        return "joins " + name(*fiber.joins);
-      case State::ready:
-        return &fiber == running       ? "runs"
-               : fiber.yielded         ? "can run, and gave way"
-               : fiber.next != nullptr ? std::string{"can run; next: "} + fiber.next
-                                       : "can run";
-      case State::asleep:
-        break;
-    }
-    const char* const operation = fiber.record.waits_in.load(mo::relaxed);  // relaxed, twice: one OS thread
-    const void* const object = fiber.record.waits_for.load(mo::relaxed);
-    std::string text = operation != nullptr ? std::string{"waits in "} + operation + " for " + label(object, names)
-                                            : "sleeps on " + label(fiber.sleeps_on, names);
-    if (fiber.until != sync::forever) {
-      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(fiber.until - now_).count();
-      text += " for " + std::to_string(left) + " us more";
-    }
-    return text;
-  }
-
   // ---- scheduling ----
 
   void note(const char* operation, const void* address) noexcept {
     const std::uint64_t step = steps();
     trace_[step & (trace_.size() - 1)] = {operation, address, running->number};
     steps_.store(step + 1, mo::relaxed);  // relaxed: the watchdog only looks whether it moves
+    fail_if_reported();
     if (step - steps_before_ >= limits_.max_steps) {
       fail("livelock: the threads still run after max_steps steps");
+    }
+  }
+
+  void fail_if_reported() noexcept {
+    if (const char* const kind = reported_.load(mo::relaxed)) {  // relaxed: one OS thread
+      fail((std::string{"ThreadSanitizer reports: "} + kind).c_str());
     }
   }
 
@@ -589,9 +583,25 @@ class Explorer final : private sync::simulated::Machine {
   std::atomic<std::uint64_t> steps_{0};
   std::uint64_t steps_before_ = 0;
 
+  std::atomic<const char*> reported_{nullptr};  // what kind of bug ThreadSanitizer has reported
   bool failed_ = false;
   bool locating_ = false;
   std::string failure_;
 };
 
 }  // namespace conc::inline CONC_ABI::detail
+
+#if defined(CONC_DETAIL_TSAN)
+/// ThreadSanitizer calls __tsan_on_report, which is defined here for every file that includes this, and once in a program.
+/// Its own empty definition is as weak as an inline function; with clang it is linked in first, so that ours must not be.
+extern "C" [[gnu::used]] inline void conc_detail_on_report(void* report) {
+  if (auto* const explorer = conc::detail::Explorer::current()) {
+    explorer->reported(conc::detail::race_detector::kind_of(report));
+  }
+}
+#if defined(__clang__)
+extern "C" [[gnu::alias("conc_detail_on_report")]] void __tsan_on_report(void* report);
+#else
+extern "C" [[gnu::used]] inline void __tsan_on_report(void* report) { conc_detail_on_report(report); }
+#endif
+#endif

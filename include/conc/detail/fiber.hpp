@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
 /// Fibers for the explorer: a stack with a guard page, and a switch from one to another that takes the state of the
-/// C++ runtime along (exceptions in flight) and tells AddressSanitizer.
+/// C++ runtime along (exceptions in flight) and tells AddressSanitizer and ThreadSanitizer.
 ///
 /// Not taken along: the floating-point control words. A program that changes rounding does so for all its fibers.
 #pragma once
@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <conc/detail/race_detector.hpp>
 #include <conc/detail/sync.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -96,7 +97,8 @@ class FiberStack {
 #if defined(__x86_64__)
 /// Saves the registers that the System V ABI lets a caller rely on, notes the stack in *from, and goes on at `to`.
 /// Jumps rather than returns: the processor predicts returns from its own record of calls, and would always be wrong.
-[[gnu::naked, gnu::noinline]] inline void switch_stack(void** /*from: rdi*/, void* /*to: rsi*/) {
+[[gnu::naked, gnu::noinline, gnu::no_sanitize_thread]] inline void switch_stack(void** /*from: rdi*/,
+                                                                                void* /*to: rsi*/) {
   asm("pushq %rbp\n\t"
       "pushq %rbx\n\t"
       "pushq %r12\n\t"
@@ -119,19 +121,10 @@ class FiberStack {
 /// A place where execution can be left and taken up again: a fiber, or the thread that runs them.
 class FiberContext {
  public:
+  /// Where the caller is.
   FiberContext() noexcept = default;
-  FiberContext(const FiberContext&) = delete;
-  FiberContext& operator=(const FiberContext&) = delete;
-
-  /// The next switch to this context calls `entry` on `stack`. `entry` must begin with arrived() and never return.
-  void prepare(const FiberStack& stack, void (*entry)()) noexcept {
-    stack.clean();
-    runtime_ = {};
-    bottom_ = stack.bottom();
-    size_ = stack.size();
-#if defined(CONC_DETAIL_ASAN)
-    fake_stack_ = nullptr;
-#endif
+  /// The first switch to this context calls `entry` on `stack`. `entry` must begin with arrived() and never return.
+  FiberContext(const FiberStack& stack, void (*entry)()) noexcept : bottom_{stack.bottom()}, size_{stack.size()} {
 #if defined(__x86_64__)
     // As if `entry` had been called: above its address lies a return address, zero, where backtraces end.
     void** frame = reinterpret_cast<void**>(stack.top()) - 8;
@@ -145,14 +138,35 @@ class FiberContext {
     registers_.uc_link = nullptr;
     makecontext(&registers_, entry, 0);
 #endif
+#if defined(CONC_DETAIL_TSAN)
+    detector_ = own_detector_ = __tsan_create_fiber(0);
+#endif
   }
+#if defined(CONC_DETAIL_TSAN)
+  ~FiberContext() {
+    if (own_detector_ != nullptr) {
+      __tsan_destroy_fiber(own_detector_);
+    }
+  }
+#endif
+  FiberContext(const FiberContext&) = delete;
+  FiberContext& operator=(const FiberContext&) = delete;
 
-  /// Leaves the running context `*this` and goes on at `to`. With `for_ever` nobody comes back to this one.
+  /// Leaves the running context `*this` and goes on at `to`. With `for_ever` nobody comes back to this one. The caller
+  /// holds one Unseen, or more if it comes back.
   void leave_for(FiberContext& to, bool for_ever = false) noexcept {
     void* const now = abi::__cxa_get_globals();
     std::memcpy(&runtime_, now, sizeof runtime_);
     std::memcpy(now, &to.runtime_, sizeof runtime_);
     depart(to, for_ever);
+#if defined(CONC_DETAIL_TSAN)
+    // Here, since what is called between this and the switch would return as another thread than it was called by.
+    void* const next = to.detector_;
+    if (for_ever) {
+      __tsan_ignore_thread_end();
+    }
+    __tsan_switch_to_fiber(next, __tsan_switch_to_fiber_no_sync);
+#endif
 #if defined(__x86_64__)
     switch_stack(&registers_, to.registers_);
 #else
@@ -198,18 +212,22 @@ class FiberContext {
   void* fake_stack_ = nullptr;
   static inline thread_local FiberContext* came_from = nullptr;
 #endif
+#if defined(CONC_DETAIL_TSAN)
+  void* detector_ = __tsan_get_current_fiber();
+  void* own_detector_ = nullptr;
+#endif
 };
 
 /// A thread of an explored program, as the explorer sees it.
 struct Fiber : sync::simulated::Task {
-  explicit Fiber(std::size_t stack_size) : stack{stack_size} {}
+  Fiber(std::size_t stack_size, void (*enter)()) : stack{stack_size}, context{stack, enter} {}
 
   enum class State : std::uint8_t { fresh, ready, asleep, joining, ended };
   static constexpr int kFrames = 32;
 
   FiberStack stack;
   FiberContext context;
-  void* (*entry)(void*) = nullptr;
+  void* (*entry)(void*) = nullptr;  // null: the fiber is not wanted any more
   void* argument = nullptr;
   State state = State::fresh;
   bool yielded = false;             // gave way, and the others have not all had their chance yet

@@ -30,7 +30,9 @@ class Inbox {
   /// Leaves the tasks from `last` on, each linked to the one before it, up to `first`.
   /// @return whether the inbox was empty; or closed: then they were not left
   Pushed push(Task* first, Task* last) noexcept {
-    former_tasks.push(*last);
+    if (!sync::exploring()) {  // where threads share their thread_locals
+      former_tasks.push(*last);
+    }
     Task* head = head_.load(mo::relaxed);  // relaxed: a guess; the exchange checks it
     do {
       if (head == closed_mark()) {

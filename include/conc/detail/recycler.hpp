@@ -14,10 +14,10 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || (defined(__SANITIZE_THREAD__) && defined(CONC_EXPLORE))
 #define CONC_DETAIL_RECYCLE 0
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || (__has_feature(thread_sanitizer) && defined(CONC_EXPLORE))
 #define CONC_DETAIL_RECYCLE 0
 #endif
 #endif
@@ -156,7 +156,7 @@ class Recycler {
 
   static constexpr std::size_t which_size(std::size_t size) noexcept {
     if (CONC_DETAIL_RECYCLE == 0) {
-      return kNone;  // AddressSanitizer wants to see every block come and go
+      return kNone;  // AddressSanitizer wants to see every block come and go; explored threads share thread_locals
     }
     return size <= kBlockSizes[0] ? 0 : size <= kBlockSizes[1] ? 1 : size <= kBlockSizes[2] ? 2 : kNone;
   }
