@@ -5,11 +5,17 @@ matter of from_python.py. The command printed below a program builds and runs it
 
     g++ -std=c++20 -Iinclude program.cpp -o program -pthread && ./program      # prints 5050
 
+A line below that, or below its output, runs it once more with something in the environment; the output is then the same
+but for the first line:
+
+    CONC_REPLAY=c1-1-a3b-61d56fb2 ./program      # ends with 1
+
 It must end with 0, or as the page says ("# ends with 1"), and print what the page says: "# prints 5050", all of it; or
 the lines of a ```text block below the program, in this order, "..." being the others. Only 0x17, an address or an
 offset in somebody's machine code, may be another number.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -24,6 +30,7 @@ PAGES = ["*.md", "docs/**/*.md", "bench/*.md", "examples/*/*.md"]
 ROWS = "from_python.md"
 LANGUAGES = {"", "cpp", "python", "text"}
 COMMAND = re.compile(r"^    (g\+\+ .*?) && \./(\S+)(?: +# (.*))?$", flags=re.MULTILINE)
+AGAIN = re.compile(r"^    ((?:[A-Z_]+=\S+ )+)\./(\S+)(?: +# (.*))?$", flags=re.MULTILINE)
 LONGEST_RUN = 120  # seconds
 
 
@@ -83,11 +90,10 @@ def missing_line(promised: str, printed: str) -> str | None:
     return None
 
 
-def run_program(folder: Path, compiler: str, program: Block, output: str | None) -> str | None:
+def run_program(folder: Path, compiler: str, program: Block, output: Block | None) -> str | None:
     """Builds and runs a program in `folder`, where include/ is. Returns what is wrong."""
     command = COMMAND.search(program.after)
     build = shlex.split(command[1] if command else "g++ -std=c++20 program.cpp -o program -pthread")
-    promise = command[3] or "" if command else ""
     name = build[build.index("-o") + 1] if "-o" in build else ""
     if command and command[2] != name:
         return f"the command builds {name!r} and runs {command[2]!r}"
@@ -97,8 +103,20 @@ def run_program(folder: Path, compiler: str, program: Block, output: str | None)
     done = subprocess.run([compiler, *build[1:], *warnings, "-Iinclude"], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         return done.stderr
-    done = subprocess.run([f"./{name}"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=LONGEST_RUN)
+    text = output.text if output else ""
+    problem = run(folder, name, {}, command[3] or "" if command else "", text)
+    for again in AGAIN.finditer(program.after + (output.after if output else "")):
+        if again[2] != name:
+            return f"{again[2]!r} is run again, but the program is {name!r}"
+        variables = dict(word.split("=", 1) for word in again[1].split())
+        problem = problem or run(folder, name, variables, again[3] or "", text.partition("\n")[2])
+    return problem
+
+
+def run(folder: Path, name: str, variables: dict[str, str], promise: str, output: str) -> str | None:
+    """Runs a program that is built. Returns what is wrong."""
+    done = subprocess.run([f"./{name}"], cwd=folder, env={**os.environ, **variables}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=LONGEST_RUN)
     status, prints = re.search(r"\bends with (\d+)", promise), re.search(r"\bprints (.+)", promise)
     if promise and not (status or prints):
         return f"a promise that nobody can test: {promise!r}"
@@ -106,7 +124,7 @@ def run_program(folder: Path, compiler: str, program: Block, output: str | None)
         return f"ended with {done.returncode}:\n{done.stdout}"
     if prints and done.stdout.strip() != prints[1].strip():
         return f"printed {done.stdout!r}, not {prints[1]}"
-    missing = missing_line(output, done.stdout) if output is not None else None
+    missing = missing_line(output, done.stdout)
     return f"did not print, or not in its place: {missing}\nbut:\n{done.stdout}" if missing else None
 
 
@@ -126,7 +144,7 @@ def check_page(path: Path, folder: Path, compiler: str) -> tuple[int, list[str]]
             continue
         programs += 1
         shown = following is not None and following.language == "text" and following.heading == block.heading
-        problem = run_program(folder, compiler, block, following.text if shown else None)
+        problem = run_program(folder, compiler, block, following if shown else None)
         if problem:
             wrong.append(f"line {block.line}: {problem}")
     return programs, wrong

@@ -67,6 +67,18 @@ class Pages(unittest.TestCase):
     def test_a_command_that_runs_something_else_is_reported(self):
         self.assert_problem("runs 'hell'", fenced("cpp", HELLO) + COMMAND[:-1] + "\n")
 
+    def test_a_second_run_must_keep_its_promises_too(self):
+        program = fenced("cpp", '#include <cstdio>\n#include <cstdlib>\nint main() {\n  const char* const word = '
+                                'std::getenv("WORD");\n  std::puts(word ? "again" : "first");\n  std::puts("word");\n'
+                                '  return word ? 1 : 0;\n}\n')
+        page = program + COMMAND + "\n" + fenced("text", "first\nword\n")
+        self.assertEqual([], self.problems_of(page + "    WORD=some ./hello  # ends with 1\n"))
+        self.assertEqual([], self.problems_of(program + COMMAND + "\n    WORD=some ./hello  # ends with 1\n"))
+        self.assert_problem("ended with 1", page + "    WORD=some ./hello\n")
+        self.assert_problem("the program is 'hello'", page + "    WORD=some ./hell  # ends with 1\n")
+        more = program.replace('"word"', 'word ? "other" : "word"')
+        self.assert_problem("in its place: word", page.replace(program, more) + "    WORD=some ./hello  # ends with 1\n")
+
     def test_blocks_that_no_test_would_see_are_errors(self):
         for page in (fenced("c++", HELLO), "- as here:\n  ```cpp\n  ```\n", "    #include <conc/lock.hpp>\n",
                      "```cpp\n", "```cpp\n```text\n```\n"):
