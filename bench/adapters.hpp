@@ -9,6 +9,7 @@
 
 #include <concurrentqueue/blockingconcurrentqueue.h>
 #include <concurrentqueue/concurrentqueue.h>
+#include <oneapi/tbb/concurrent_priority_queue.h>
 #include <oneapi/tbb/concurrent_queue.h>
 
 #include <atomic>
@@ -17,8 +18,11 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <mutex>
+#include <queue>
+#include <stack>
+#include <vector>
 
 namespace bench {
 
@@ -61,10 +65,11 @@ class ConditionEvent {
 
 using Item = std::uint64_t;
 
-/// conc::Queue, used like the peers: nobody counts what is done.
-class ConcQueue {
+/// A queue of conc, used like the peers: nobody counts what is done.
+template <class Queue>
+class ConcQueueOf {
  public:
-  explicit ConcQueue(std::size_t capacity) : queue_{capacity} {}
+  explicit ConcQueueOf(std::size_t capacity) : queue_{capacity} {}
   auto producer() {
     return [this](Item item) { queue_.put(item); };
   }
@@ -73,13 +78,17 @@ class ConcQueue {
   }
 
  private:
-  conc::Queue<Item> queue_;
+  Queue queue_;
 };
+using ConcQueue = ConcQueueOf<conc::Queue<Item>>;
+using ConcLifoQueue = ConcQueueOf<conc::LifoQueue<Item>>;
+using ConcPriorityQueue = ConcQueueOf<conc::PriorityQueue<Item>>;
 
-/// conc::Queue with a task_done() for every item.
-class ConcCountedQueue {
+/// A queue of conc with a task_done() for every item.
+template <class Queue>
+class ConcCountedQueueOf {
  public:
-  explicit ConcCountedQueue(std::size_t capacity) : queue_{capacity} {}
+  explicit ConcCountedQueueOf(std::size_t capacity) : queue_{capacity} {}
   auto producer() {
     return [this](Item item) { queue_.put(item); };
   }
@@ -92,13 +101,17 @@ class ConcCountedQueue {
   }
 
  private:
-  conc::Queue<Item> queue_;
+  Queue queue_;
 };
+using ConcCountedQueue = ConcCountedQueueOf<conc::Queue<Item>>;
+using ConcCountedLifoQueue = ConcCountedQueueOf<conc::LifoQueue<Item>>;
+using ConcCountedPriorityQueue = ConcCountedQueueOf<conc::PriorityQueue<Item>>;
 
-/// std::mutex, two std::condition_variable and std::deque: what one writes by hand.
-class StdQueue {
+/// std::mutex, two std::condition_variable and a container: what one writes by hand.
+template <class Items>
+class StdQueueOf {
  public:
-  explicit StdQueue(std::size_t capacity) : capacity_{capacity} {}
+  explicit StdQueueOf(std::size_t capacity) : capacity_{capacity} {}
   auto producer() {
     return [this](Item item) { put(item); };
   }
@@ -111,7 +124,7 @@ class StdQueue {
     {
       std::unique_lock guard{mutex_};
       not_full_.wait(guard, [this] { return capacity_ == 0 || items_.size() < capacity_; });
-      items_.push_back(item);
+      items_.push(item);
     }
     not_empty_.notify_one();
   }
@@ -120,8 +133,12 @@ class StdQueue {
     {
       std::unique_lock guard{mutex_};
       not_empty_.wait(guard, [this] { return !items_.empty(); });
-      item = items_.front();
-      items_.pop_front();
+      if constexpr (requires { items_.front(); }) {
+        item = items_.front();
+      } else {
+        item = items_.top();
+      }
+      items_.pop();
     }
     if (capacity_ != 0) {
       not_full_.notify_one();
@@ -133,8 +150,12 @@ class StdQueue {
   std::mutex mutex_;
   std::condition_variable not_empty_;
   std::condition_variable not_full_;
-  std::deque<Item> items_;
+  Items items_;
 };
+using StdQueue = StdQueueOf<std::queue<Item>>;
+using StdStack = StdQueueOf<std::stack<Item>>;
+/// Equal items come out in any order.
+using StdPriorityQueue = StdQueueOf<std::priority_queue<Item, std::vector<Item>, std::greater<Item>>>;
 
 /// tbb::concurrent_bounded_queue, which can do without a bound too.
 class TbbQueue {
@@ -176,6 +197,26 @@ class TbbTryQueue {
 
  private:
   oneapi::tbb::concurrent_queue<Item> queue_;
+};
+
+/// tbb::concurrent_priority_queue, which cannot wait: only where an item is always there. Equal items come out in any
+/// order.
+class TbbTryPriorityQueue {
+ public:
+  explicit TbbTryPriorityQueue(std::size_t /*capacity*/) {}
+  auto producer() {
+    return [this](Item item) { queue_.push(item); };
+  }
+  auto consumer() {
+    return [this] {
+      Item item = 0;
+      queue_.try_pop(item);
+      return item;
+    };
+  }
+
+ private:
+  oneapi::tbb::concurrent_priority_queue<Item, std::greater<Item>> queue_;
 };
 
 /// moodycamel::BlockingConcurrentQueue, each thread finding its own sub-queue.

@@ -41,6 +41,10 @@ void pairs_of_threads(benchmark::internal::Benchmark* benchmark) {
       ->UseManualTime();
 }
 
+void two_or_four_threads(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"pairs", "one_core"})->Args({1, bench::own_cpus})->Args({2, bench::own_cpus})->UseManualTime();
+}
+
 /// How fast does a queue with room for 1024 items move them, when producers are held back by consumers?
 template <class Q>
 void BM_Queue_bounded(benchmark::State& state) {
@@ -103,6 +107,62 @@ BENCHMARK(BM_Queue_put_get_pair<bench::MoodycamelTryTokenQueue>)
     ->Name("BM_Queue_put_get_pair/moodycamel_tokens")
     ->ArgName("capacity")
     ->Arg(0);
+
+/// The same with the newest item first.
+BENCHMARK(BM_Queue_bounded<bench::ConcCountedLifoQueue>)->Name("BM_LifoQueue_bounded/conc")->Apply(two_or_four_threads);
+BENCHMARK(BM_Queue_bounded<bench::ConcLifoQueue>)
+    ->Name("BM_LifoQueue_bounded/conc_uncounted")
+    ->Apply(two_or_four_threads);
+BENCHMARK(BM_Queue_bounded<bench::StdStack>)->Name("BM_LifoQueue_bounded/std")->Apply(two_or_four_threads);
+
+/// And with the smallest one first, where those of a producer come in order.
+BENCHMARK(BM_Queue_bounded<bench::ConcCountedPriorityQueue>)
+    ->Name("BM_PriorityQueue_bounded/conc")
+    ->Apply(two_or_four_threads);
+BENCHMARK(BM_Queue_bounded<bench::ConcPriorityQueue>)
+    ->Name("BM_PriorityQueue_bounded/conc_uncounted")
+    ->Apply(two_or_four_threads);
+BENCHMARK(BM_Queue_bounded<bench::StdPriorityQueue>)->Name("BM_PriorityQueue_bounded/std")->Apply(two_or_four_threads);
+
+/// What does it cost to get the smallest of so many items, and to put one in that is larger by a random number, as a
+/// simulation does with its events?
+template <class Q>
+void BM_PriorityQueue_put_get_pair(benchmark::State& state) {
+  Q queue{0};
+  auto put = queue.producer();
+  auto get = queue.consumer();
+  bench::Item random = 1;
+  const auto later = [&random] {  // Lehmer's generator
+    random = random * 48271 % 2147483647;
+    return random;
+  };
+  for (std::int64_t i = 0; i < state.range(0); ++i) {
+    put(later());
+  }
+  for (auto _ : state) {
+    put(get() + later());
+  }
+}
+BENCHMARK(BM_PriorityQueue_put_get_pair<bench::ConcCountedPriorityQueue>)
+    ->Name("BM_PriorityQueue_put_get_pair/conc")
+    ->ArgName("items")
+    ->Arg(10)
+    ->Arg(10'000);
+BENCHMARK(BM_PriorityQueue_put_get_pair<bench::ConcPriorityQueue>)
+    ->Name("BM_PriorityQueue_put_get_pair/conc_uncounted")
+    ->ArgName("items")
+    ->Arg(10)
+    ->Arg(10'000);
+BENCHMARK(BM_PriorityQueue_put_get_pair<bench::StdPriorityQueue>)
+    ->Name("BM_PriorityQueue_put_get_pair/std")
+    ->ArgName("items")
+    ->Arg(10)
+    ->Arg(10'000);
+BENCHMARK(BM_PriorityQueue_put_get_pair<bench::TbbTryPriorityQueue>)
+    ->Name("BM_PriorityQueue_put_get_pair/tbb")
+    ->ArgName("items")
+    ->Arg(10)
+    ->Arg(10'000);
 
 /// How long until an item that one thread puts is in the hands of another that waits for it? One item travels to and fro
 /// through two queues; one operation is one way.

@@ -6,7 +6,7 @@
 // stdout: thread_local of main: got 2, MainThread
 // stdout: exit handler: got 3
 // stdout: other file's static: a thread ran, MainThread, 1 alive
-// stdout: this file's static: got 4
+// stdout: this file's static: got 4, the smallest 5, the newest b
 #include <conc/conc.hpp>
 #include <cstdlib>
 #include <string>
@@ -16,18 +16,26 @@
 
 namespace {
 
+conc::Queue<int> own_queue;
+conc::PriorityQueue<int> own_jobs;
+conc::LifoQueue<std::string> own_stack;
+
 struct GetsAtEnd {
   GetsAtEnd() { (void)the_queue(); }  // is made before this object is complete: destroyed after it
-  ~GetsAtEnd() { say("this file's static: got " + std::to_string(the_queue().get())); }
+  ~GetsAtEnd() {
+    say("this file's static: got " + std::to_string(the_queue().get()) + ", the smallest " +
+        std::to_string(own_jobs.get()) + ", the newest " + own_stack.get());
+  }
 };
 
-conc::Queue<int> own_queue;
 conc::Lock own_lock;
 conc::Thread own_thread{[] { own_queue.put(1); }};
 const GetsAtEnd gets_at_end;
 const bool put_before_main = [] {
   const conc::ScopedLock guard{own_lock};
   own_queue.put(0);
+  for (const int job : {7, 5}) own_jobs.put(job);
+  for (const char* text : {"a", "b"}) own_stack.put(text);
   say("before main: put");
   return true;
 }();

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Queues whose items or allocations fail, and what they cost in memory.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -8,6 +12,7 @@
 #include <chrono>
 #include <conc/queue.hpp>
 #include <conc/thread.hpp>
+#include <csignal>
 #include <cstddef>
 #include <iterator>
 #include <string>
@@ -390,3 +395,25 @@ TEMPLATE_TEST_CASE("Queue: a thousand waiting getters all learn of the shutdown"
   for (conc::Thread& getter : getters) getter.join();
   CHECK(shut_down == count);
 }
+
+#if !defined(NDEBUG)
+TEMPLATE_TEST_CASE("Queue: to destroy it while a thread waits on it is caught by an assertion", "[queue][FR8]",
+                   conc::Queue<int>, conc::LifoQueue<int>, conc::PriorityQueue<int>) {
+  if (conc_test::sanitizer() == conc_test::Sanitizer::thread) SKIP("ThreadSanitizer allows no threads after a fork");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::signal(SIGABRT, SIG_DFL);
+    auto* const queue = new TestType;
+    const Background getter{[queue] { (void)queue->get(); }};
+    if (getter.falls_asleep()) delete queue;
+    ::_exit(0);
+  }
+  int status = 0;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGABRT);
+  CHECK(conc_test::take_stderr().find("destroyed while a thread waits on it") != std::string::npos);
+}
+#endif
