@@ -208,6 +208,16 @@ void queues() {
   one_queue<conc::PriorityQueue<int>>(0, same, "a PriorityQueue of int");
   one_queue<conc::PriorityQueue<std::string>>(3, text, "a bounded PriorityQueue of strings");
 
+  conc::LifoQueue<std::string> stack;
+  conc::PriorityQueue<int> smallest_first{3};
+  for (const int i : {2, 3, 1}) {
+    stack.put(std::to_string(i));
+    smallest_first.put(i);
+  }
+  check(stack.get() == "1" && stack.get_many(9).front() == "3", "a LifoQueue gives the last first");
+  check(smallest_first.full() && smallest_first.get() == 1 && smallest_first.get() == 2,
+        "a PriorityQueue gives the smallest first");
+
   conc::Queue<std::unique_ptr<int>> owners{2};
   std::array<std::unique_ptr<int>, 3> three{std::make_unique<int>(1), std::make_unique<int>(2), nullptr};
   check(owners.put_many(std::make_move_iterator(three.begin()), std::make_move_iterator(three.end()), 0s) == 2,

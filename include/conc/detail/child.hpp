@@ -285,4 +285,15 @@ inline int start_program(pid_t& pid, const SpawnPlan& plan, std::vector<std::str
   return error;
 }
 
+/// The program could not be started: says whether it is the working directory that is at fault.
+[[noreturn]] inline void throw_not_started(int error, const std::string& program, const std::string& cwd) {
+  if ((error == ENOENT || error == EACCES || error == ENOTDIR) && !cwd.empty()) {
+    const Descriptor directory{::open(cwd.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (!directory.is_open() || ::access(cwd.c_str(), X_OK) != 0) {
+      throw_system_error(errno, "the working directory " + cwd);
+    }
+  }
+  throw_system_error(error, program);
+}
+
 }  // namespace conc::inline CONC_ABI::detail
