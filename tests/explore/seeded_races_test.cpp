@@ -4,7 +4,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <conc/testing.hpp>
 #include <conc/thread.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "seeded.hpp"
 
@@ -107,6 +109,25 @@ TEST_CASE("Seeded bug: a release order is missing", "[explorer][seeded]") {
 TEST_CASE("Seeded bug: an acquire order is missing", "[explorer][seeded]") {
   must_be_a_race("a flag seen without acquire", hand_over(mo::release, mo::relaxed));
   must_be_a_race("a lock that is acquired without acquire", count_under(mo::relaxed, mo::release));
+}
+
+TEST_CASE("Explorer: ThreadSanitizer's report names the threads as the explorer does", "[explorer]") {
+  const auto program = [] {
+    int value = 0;
+    parallel([&] { value = 1; }, [&] { value = 2; });
+  };
+  const conc::testing::Report report = conc::testing::explore(program);
+  const std::string printed = conc_test::take_stderr();
+  if constexpr (conc_test::sanitizer() == conc_test::Sanitizer::thread) {
+    CHECK(report.failure == "ThreadSanitizer reports: data-race");
+    const std::size_t its_end = printed.find("conc::testing: ");
+    CHECK(printed.find("'thread 1'") < its_end);
+    CHECK(printed.find("'thread 2'") < its_end);
+    CHECK(printed.ends_with("  replay: CONC_REPLAY=" + report.replay + "\n"));
+  } else {
+    CHECK(report.ok());
+    CHECK(printed.empty());
+  }
 }
 
 TEST_CASE("Explorer: neither a switch nor a wake orders what two threads do", "[explorer]") {

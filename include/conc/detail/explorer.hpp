@@ -227,6 +227,7 @@ class Explorer final : private sync::simulated::Machine {
     if (used_ == fibers_.size()) {
       try {
         fibers_.push_back(std::make_unique<Fiber>(limits_.stack_size, &enter));
+        fibers_.back()->context.set_name(("thread " + std::to_string(used_)).c_str());
       } catch (const std::bad_alloc&) {
         return nullptr;
       }

@@ -152,6 +152,13 @@ class FiberContext {
   FiberContext(const FiberContext&) = delete;
   FiberContext& operator=(const FiberContext&) = delete;
 
+  /// What ThreadSanitizer calls it.
+  void set_name([[maybe_unused]] const char* name) noexcept {
+#if defined(CONC_DETAIL_TSAN)
+    __tsan_set_fiber_name(detector_, name);
+#endif
+  }
+
   /// Leaves the running context `*this` and goes on at `to`. With `for_ever` nobody comes back to this one. The caller
   /// holds one Unseen, or more if it comes back.
   void leave_for(FiberContext& to, bool for_ever = false) noexcept {
