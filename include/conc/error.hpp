@@ -204,8 +204,9 @@ struct LockReport {
   const char* text;  // several lines: the locks, by address and name, the threads, and the calls that took them
 };
 
-/// Called on the thread that the report is about, before it goes on, without a lock of conc held. What it does with
-/// locks is not looked at. Whatever it throws is dropped.
+/// Called on the thread that the report is about, before it goes on, without a lock of conc held; but where an item's
+/// comparator, copy or move waits for a lock, its queue is locked. What the hook does with locks is not looked at. Whatever
+/// it throws is dropped.
 using LockHook = void (*)(const LockReport&);
 
 /// Prints the text to stderr.

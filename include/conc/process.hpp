@@ -347,7 +347,8 @@ inline void CompletedProcess::check_returncode() const {
 /// @par Thread safety   any thread, any time; but for setenv(3) at the same time, as everything that reads the environment.
 ///                      Waits only for its own child, never for others, and changes no signal of this process. If it
 ///                      ignores SIGCHLD, or waits for all children elsewhere, the returncode may be status_lost.
-/// @par Lifetime        a program whose thread ends with the process, as that of a daemon, goes on.
+/// @par Lifetime        a program whose thread ends with the process, as that of a daemon, goes on. One that this process
+///                      has no right to kill, as sudo's, is waited for all the same.
 /// @par Cost            a process: about a millisecond, however large this one is. Captured output is held in memory.
 /// @par Python          subprocess.run. Output that was not captured is "", input and output are bytes. env is merged into
 ///                      the environment unless replace_env. FileNotFoundError is std::system_error, and
