@@ -5,7 +5,6 @@
 
 #include <array>
 #include <conc/conc.hpp>
-#include <conc/process.hpp>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +22,9 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+#if defined(__linux__)
+#include <conc/process.hpp>
+#endif
 
 namespace {
 
@@ -438,6 +440,7 @@ void pools() {
   check(initialized.value() >= 1 && pool.stats().queued == 0, "workers were initialized");
 }
 
+#if defined(__linux__)
 void processes() {
   check(conc::subprocess::check_output({"echo", "smoke"}) == "smoke\n", "a program is run");
   const auto done = conc::subprocess::run({"cat"}, {.input = "smoke", .capture_output = true, .timeout = 10s});
@@ -445,6 +448,7 @@ void processes() {
   check(throws<conc::subprocess::CalledProcessError>([] { (void)conc::subprocess::run({"false"}, {.check = true}); }),
         "a program that fails is noticed");
 }
+#endif
 
 }  // namespace
 
@@ -457,7 +461,9 @@ int main() {
   stops();
   futures();
   pools();
+#if defined(__linux__)
   processes();
+#endif
   check(conc::active_count() == 1, "no thread is left");
   if (failures == 0) {
     std::puts("smoke: all is well");
