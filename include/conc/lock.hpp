@@ -40,19 +40,19 @@ class CONC_CAPABILITY("lock") Lock {
     if (!take_free()) [[unlikely]] {
       acquire_contended(never);
     }
-    return tracker_.took(this, true);
+    return tracker_.took(this, true, never);
   }
 
   /// Takes the lock, or gives up at `deadline`.
   /// @return whether the lock was taken. Its owner gets false too: a Lock is not reentrant.
   [[nodiscard]] bool acquire(Deadline deadline) noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline);
-    return tracker_.took(this, take_free() || acquire_contended(deadline));
+    return tracker_.took(this, take_free() || acquire_contended(deadline), deadline);
   }
 
   /// Takes the lock if it is free right now.
   [[nodiscard]] bool try_acquire() noexcept CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
-    return tracker_.took(this, take_free() || acquire_contended(kPoll));
+    return tracker_.took(this, take_free() || acquire_contended(kPoll), kPoll);
   }
 
   /// Frees the lock; any thread may. Exactly one waiter gets in.

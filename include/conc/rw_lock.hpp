@@ -45,7 +45,7 @@ class CONC_CAPABILITY("lock") RWLock {
   /// As acquire(), but gives up at `deadline`. @return whether the lock was taken.
   [[nodiscard]] bool acquire(Deadline deadline) CONC_TRY_ACQUIRE(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline);
-    return tracker_.took(this, take(deadline));
+    return tracker_.took(this, take(deadline), deadline);
   }
 
   /// Takes the lock exclusively if nobody holds it right now. May fail while another thread is just giving it back.
@@ -69,7 +69,7 @@ class CONC_CAPABILITY("lock") RWLock {
   [[nodiscard]] bool acquire_shared(Deadline deadline) CONC_TRY_ACQUIRE_SHARED(true) CONC_NO_THREAD_SAFETY_ANALYSIS {
     tracker_.waits(this, deadline, detail::Hold::shared);
     std::uint64_t value = word_.load(detail::mo::relaxed);  // relaxed: a guess; the exchange checks it
-    return tracker_.took(this, enter(value) || (!deadline.is_poll() && wait_for_writer(deadline)),
+    return tracker_.took(this, enter(value) || (!deadline.is_poll() && wait_for_writer(deadline)), deadline,
                          detail::Hold::shared);
   }
 

@@ -22,6 +22,7 @@
 
 #if defined(CONC_DEBUG)
 #include <execinfo.h>
+#include <pthread.h>
 
 #include <conc/detail/backtrace.hpp>
 #include <conc/error.hpp>
@@ -76,7 +77,8 @@ struct Tracker {
   /// It may have to wait for the lock, unless it holds it already.
   constexpr void may_wait(const void* /*lock*/) const noexcept {}
   /// It has the lock now, if `taken`. @return `taken`
-  constexpr bool took(const void* /*lock*/, bool taken, Hold /*hold*/ = Hold::exclusive) const noexcept {
+  constexpr bool took(const void* /*lock*/, bool taken, Deadline /*deadline*/,
+                      Hold /*hold*/ = Hold::exclusive) const noexcept {
     return taken;
   }
   /// It is about to release the lock.
@@ -113,7 +115,7 @@ class Tracker {
 
   void waits(const void* lock, Deadline deadline, Hold hold = Hold::exclusive) noexcept;
   void may_wait(const void* lock) noexcept;
-  bool took(const void* lock, bool taken, Hold hold = Hold::exclusive) noexcept;
+  bool took(const void* lock, bool taken, Deadline deadline, Hold hold = Hold::exclusive) noexcept;
   void releases(Hold hold = Hold::exclusive) noexcept;
   void name(const void* lock, const char* name) noexcept;
 
@@ -175,6 +177,7 @@ struct HeldLock {
   LockNode* node = nullptr;
   std::uint64_t thread = 0;
   Hold hold = Hold::exclusive;
+  bool waited = false;  // with no deadline
   CallStack taken;
   ChainLink<HeldLock> of_thread;  // those whose threads share a bucket
   ChainLink<HeldLock> of_lock;
@@ -229,6 +232,10 @@ class LockGraph {
  public:
   constexpr LockGraph() noexcept = default;
 
+  /// Whoever forks holds the lock of the graph meanwhile: otherwise a thread that does not exist in the child might hold it
+  /// there for ever.
+  static int survive_forks() noexcept;
+
   /// @param certain   the thread will wait even if it holds the lock already
   void waits(Tracker& tracker, const void* lock, Hold hold, bool certain) noexcept {
     const Untracked untracked;
@@ -244,7 +251,8 @@ class LockGraph {
     }
   }
 
-  void took(Tracker& tracker, const void* lock, Hold hold) noexcept {
+  /// @param waited   there was a call of waits(), so it is known that the lock comes after all that the thread holds
+  void took(Tracker& tracker, const void* lock, Hold hold, bool waited) noexcept {
     const Untracked untracked;
     watch_end_of_thread();
     auto* const held = make<HeldLock>();
@@ -253,6 +261,7 @@ class LockGraph {
     }
     held->thread = sync::this_thread_id();
     held->hold = hold;
+    held->waited = waited;
     held->taken.capture();
     const Guard guard{*this};
     held->node = node_of(tracker, lock);
@@ -338,31 +347,32 @@ class LockGraph {
     static_assert(alignof(Step) <= sizeof(std::size_t));
   };
 
-  /// A futex mutex after Ulrich Drepper's "Futexes Are Tricky" (2011), native in every build.
-  class Guard {
-   public:
-    explicit Guard(LockGraph& graph) noexcept : word_{graph.lock_} {
-      std::uint32_t free = 0;
-      // acquire: pairs with the release below.
-      if (!word_.compare_exchange_strong(free, kHeld, mo::acquire, mo::relaxed)) {
-        while (word_.exchange(kWanted, mo::acquire) != 0) {  // likewise
-          sync::native::wait(word_, kWanted, sync::forever);
-        }
+  // The lock of the graph: a futex mutex after Ulrich Drepper's "Futexes Are Tricky" (2011), native in every build.
+  static constexpr std::uint32_t kHeld = 1;
+  static constexpr std::uint32_t kWanted = 2;  // held, and somebody may be asleep
+
+  void lock() noexcept {
+    std::uint32_t free = 0;
+    // acquire: pairs with the release in unlock().
+    if (!word_.compare_exchange_strong(free, kHeld, mo::acquire, mo::relaxed)) {
+      while (word_.exchange(kWanted, mo::acquire) != 0) {  // likewise
+        sync::native::wait(word_, kWanted, sync::forever);
       }
     }
+  }
+  void unlock() noexcept {
+    // release: pairs with the acquires in lock().
+    if (word_.exchange(0, mo::release) == kWanted) {
+      sync::native::wake(&word_, 1);
+    }
+  }
+
+  struct Guard {
+    explicit Guard(LockGraph& all) noexcept : graph{all} { graph.lock(); }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
-    ~Guard() {
-      // release: pairs with the acquires above.
-      if (word_.exchange(0, mo::release) == kWanted) {
-        sync::native::wake(&word_, 1);
-      }
-    }
-
-   private:
-    static constexpr std::uint32_t kHeld = 1;
-    static constexpr std::uint32_t kWanted = 2;  // held, and somebody may be asleep
-    sync::native::Atomic<std::uint32_t>& word_;
+    ~Guard() { graph.unlock(); }
+    LockGraph& graph;
   };
 
   template <class T>
@@ -440,6 +450,12 @@ class LockGraph {
     return next;
   }
 
+  /// The one before `held` from which an edge is to be noted, after `edges` others. A thread may hold thousands of locks:
+  /// beyond some, it is enough that each lock it has waited for comes after all that it held before.
+  const HeldLock* next_to_note(std::uint64_t thread, const HeldLock& held, unsigned edges) noexcept {
+    return edges >= kMostEdges && held.waited ? nullptr : next_of(thread, &held);
+  }
+
   const HeldLock* find_held(std::uint64_t thread, const LockNode& node) noexcept {
     const HeldLock* held = next_of(thread);
     while (held != nullptr && held->node != &node) {
@@ -459,10 +475,12 @@ class LockGraph {
     if (find_held(me, *to) != nullptr) {
       return certain && !to->told_again;
     }
-    while (held != nullptr && is_known(*held->node, *to)) {
-      held = next_of(me, held);
+    for (unsigned edges = 0; held != nullptr; held = next_to_note(me, *held, ++edges)) {
+      if (!is_known(*held->node, *to)) {
+        return true;
+      }
     }
-    return held != nullptr;
+    return false;
   }
 
   /// Notes what is new about waiting for the lock, up to the first thing that is to be reported.
@@ -480,7 +498,8 @@ class LockGraph {
       }
       return circle;
     }
-    for (const HeldLock* held = next_of(me); held != nullptr; held = next_of(me, held)) {
+    unsigned edges = 0;
+    for (const HeldLock* held = next_of(me); held != nullptr; held = next_to_note(me, *held, ++edges)) {
       auto* const edge = is_known(*held->node, *to) ? nullptr : make<LockEdge>();
       if (edge == nullptr) {
         continue;
@@ -645,10 +664,11 @@ class LockGraph {
     }
   }
 
+  static constexpr unsigned kMostEdges = 32;
   static constexpr std::uint64_t kNobody = 0;
   static constexpr std::size_t kBuckets = 256;
 
-  sync::native::Atomic<std::uint32_t> lock_{0};
+  sync::native::Atomic<std::uint32_t> word_{0};  // of its lock
   LockNode* free_nodes_ = nullptr;
   std::uint64_t searches_ = 0;
   Bucket held_[kBuckets];
@@ -657,6 +677,11 @@ class LockGraph {
 [[gnu::visibility("default")]] inline constinit LockGraph lock_graph{};
 
 inline void watch_end_of_thread() noexcept { lock_graph.watch_end_of_thread(); }
+inline int LockGraph::survive_forks() noexcept {
+  constexpr auto unlock = [] { lock_graph.unlock(); };
+  return pthread_atfork([] { lock_graph.lock(); }, unlock, unlock);
+}
+[[gnu::visibility("default")]] inline const int lock_graph_survives_forks = LockGraph::survive_forks();
 
 inline Tracker::~Tracker() {
   if (node_ != nullptr) {
@@ -676,9 +701,9 @@ inline void Tracker::may_wait(const void* lock) noexcept {
   }
 }
 
-inline bool Tracker::took(const void* lock, bool taken, Hold hold) noexcept {
+inline bool Tracker::took(const void* lock, bool taken, Deadline deadline, Hold hold) noexcept {
   if (taken && !sync::this_thread().untracked) {
-    lock_graph.took(*this, lock, hold);
+    lock_graph.took(*this, lock, hold, deadline.is_never());
   }
   return taken;
 }
