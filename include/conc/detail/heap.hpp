@@ -21,7 +21,7 @@ template <class T, class Compare>
 inline constexpr bool can_compare = std::is_invocable_r_v<bool, Compare&, const T&, const T&>;
 template <class T>
 inline constexpr bool can_compare<T, std::less<T>> = requires(const T& one, const T& other) {
-  bool(one < other);
+  requires std::is_convertible_v<decltype(one < other), bool>;
 };
 
 /// Has the members of BlockList. All but destroy() are guarded by a lock of the caller's, so the comparator runs under it.
