@@ -189,7 +189,7 @@ TEST_CASE("LifoQueue: loses nothing, in every schedule", "[queue][Q1][Q2]") {
 }
 
 TEST_CASE("PriorityQueue: loses nothing, in every schedule", "[queue][Q1][Q2]") {
-  explore_queue<conc::PriorityQueue<int>>("PriorityQueue()", 0);
+  explore_queue<conc::PriorityQueue<Careful>>("PriorityQueue()", 0);
 }
 
 TEST_CASE("LifoQueue: gives back the newest of what is in it, in every schedule", "[queue][Q2]") {
