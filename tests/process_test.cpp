@@ -411,6 +411,19 @@ TEST_CASE("subprocess: a program that has ended in time is no timeout, however l
   CHECK(out == "here\n");
 }
 
+TEST_CASE("subprocess: what it says of a program that ends about the deadline is true", "[process][timeout][P19]") {
+  for (int i = 0; i < conc_test::scaled(400); ++i) {  // from before its end to after it
+    try {
+      const auto timeout = std::chrono::microseconds{300 + 5 * i};
+      const CompletedProcess done = run({"echo", "x"}, {.out = Output::capture, .timeout = timeout});
+      CHECK(done.out == "x\n");
+    } catch (const TimeoutExpired& error) {
+      const std::string killed = error.process().returncode == -SIGKILL ? " and was killed" : "";
+      CHECK(error.what() == "subprocess::run: echo x did not end before the deadline" + killed);
+    }
+  }
+}
+
 TEST_CASE("subprocess: output that is not captured is not waited for", "[process]") {
   const Orphanage orphanage;
   const CompletedProcess done = run({"sh", "-c", "sleep 20 >/dev/null 2>&1 & echo $!"}, {.out = Output::capture});

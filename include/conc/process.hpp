@@ -402,9 +402,11 @@ inline CompletedProcess run(std::vector<std::string> args, const Options& option
   done.returncode = child.reap().value_or(status_lost);
   if (!in_time) {
     exchange.drain();
+    const bool killed = done.returncode == -SIGKILL;  // it may have ended just before
     const std::string what = "subprocess::run: " + detail::as_typed(done.args) +
                              (exchange.ended() ? " has ended, but what it left in the background holds its output open"
-                                               : " did not end before the deadline and was killed");
+                              : killed         ? " did not end before the deadline and was killed"
+                                               : " did not end before the deadline");
     throw TimeoutExpired{std::move(done), what};
   }
   if (options.check) {
