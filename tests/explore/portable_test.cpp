@@ -9,6 +9,7 @@
 #include <conc/event.hpp>
 #include <conc/lock.hpp>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -97,7 +98,7 @@ TEST_CASE("Portable sleep: one wake lets one of two sleepers go, whichever way a
                [] {
                  Bucket bucket;
                  Word word{0};
-                 int woken = 0;  // by the one wake
+                 std::atomic<int> woken{0};  // by the one wake; no scheduling point
                  parallel([&] { woken += bucket.wait(word, 0, seam::now() + 1ms) ? 1 : 0; },
                           [&] { woken += bucket.wait(word, 0, seam::now() + 2ms) ? 1 : 0; },
                           [&] {
@@ -115,7 +116,7 @@ TEST_CASE("Portable sleep: a wake for n lets n of more go, in every schedule", "
                [] {
                  Bucket bucket;
                  Word word{0};
-                 int woken = 0;
+                 std::atomic<int> woken{0};
                  const auto sleep = [&] { woken += bucket.wait(word, 0, seam::now() + 2ms) ? 1 : 0; };
                  parallel(sleep, sleep, sleep, [&] {
                    conc::Event never_set;  // until all sleep
