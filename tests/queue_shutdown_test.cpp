@@ -7,6 +7,7 @@
 #include <conc/queue.hpp>
 #include <cstddef>
 #include <list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -179,6 +180,33 @@ TEMPLATE_TEST_CASE("Queue: immediate shutdown drops the items and counts them as
     CHECK(outcome([&] { (void)queue.try_get(); }) == "QueueShutDown");
     CHECK(outcome([&] { queue.task_done(); }) == "UsageError");
   }
+}
+
+namespace {
+
+// Waits for a thread that puts, and notes how it ended.
+struct Owner {
+  ~Owner() { *ended = putter->join(); }
+  Background* putter = nullptr;
+  std::string* ended = nullptr;
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("Queue: immediate shutdown lets waiting putters go before it destroys the items", "[queue][Q7][Q8]",
+                   conc::Queue<std::unique_ptr<Owner>>, conc::LifoQueue<std::unique_ptr<Owner>>,
+                   conc::PriorityQueue<std::unique_ptr<Owner>>) {
+  std::string ended;
+  TestType queue{1};
+  auto item = std::make_unique<Owner>();
+  Owner& owner = *item;
+  queue.put(std::move(item));
+  Background putter{[&] { queue.put(nullptr); }};
+  owner.putter = &putter;
+  owner.ended = &ended;
+  REQUIRE(putter.falls_asleep());
+  queue.shutdown({.immediate = true});
+  CHECK(ended == "QueueShutDown");
 }
 
 TEMPLATE_TEST_CASE("Queue: join still waits for the items that were taken before an immediate shutdown", "[queue][Q8]",

@@ -38,6 +38,16 @@ namespace {
 // Every maxsize from 1 to 9, and around a power of two.
 constexpr std::array<std::size_t, 12> kSizes{1, 2, 3, 4, 5, 6, 7, 8, 9, 1023, 1024, 1025};
 
+// Small and plain, but for what it does not let others do.
+struct Ticket {
+  explicit Ticket(int n) : number{n} {}
+  Ticket(Ticket&&) = default;
+  Ticket& operator=(Ticket&&) = default;
+  void operator&() const = delete;
+  friend bool operator<(const Ticket& one, const Ticket& other) { return one.number < other.number; }
+  int number;
+};
+
 template <class Queue>
 auto drained(Queue& queue) {
   std::vector<typename Queue::value_type> items;
@@ -415,6 +425,18 @@ TEST_CASE("Queue: holds items that can only be moved", "[queue][Q12]") {
     CHECK(**queue.try_get() == 2);
     queue.put(std::make_unique<int>(3));
     CHECK(*queue.get_many(4).at(0) == 3);
+  }
+}
+
+TEMPLATE_TEST_CASE("Queue: small plain items need neither a copy nor the operator&", "[queue][Q12]",
+                   conc::Queue<Ticket>, conc::LifoQueue<Ticket>, conc::PriorityQueue<Ticket>) {
+  for (const std::size_t maxsize : {0U, 3U}) {
+    TestType queue{maxsize};
+    for (const int number : {1, 2, 3}) queue.put(Ticket{number});
+    std::vector<int> taken{queue.get().number, queue.try_get()->number};
+    queue.shutdown();
+    for (auto item = queue.begin(); item != queue.end(); ++item) taken.push_back(item->number);
+    CHECK(taken == in_order_of<TestType>({1, 2, 3}));
   }
 }
 

@@ -400,6 +400,25 @@ TEST_CASE("Thread: pthread_exit ends the thread like a return", "[thread][T10]")
   CHECK(reports.empty());
 }
 
+TEST_CASE("Thread: start does not wait for what a thread that has ended still destroys", "[thread]") {
+  static conc::Event destroying;
+  static conc::Event go_on;
+  pthread_key_t key{};
+  REQUIRE(::pthread_key_create(&key, [](void*) {
+            destroying.set();
+            go_on.wait();
+          }) == 0);
+  conc::Thread slow{[&key] { ::pthread_setspecific(key, &key); }};
+  slow.start();
+  destroying.wait();
+  conc::Thread other{[] {}};
+  run(other);
+  CHECK_FALSE(other.is_alive());
+  go_on.set();
+  slow.join();
+  ::pthread_key_delete(key);
+}
+
 TEST_CASE("Thread: target and arguments are destroyed when the target has ended, on the thread", "[thread][T14]") {
   static std::uint64_t destroyed_on;
   struct Noted {

@@ -3,6 +3,8 @@
 /// Queue, LifoQueue, PriorityQueue: hand items from threads to threads, the oldest, the newest or the smallest one first.
 #pragma once
 
+#include <cxxabi.h>
+
 #include <conc/deadline.hpp>
 #include <conc/detail/block_list.hpp>
 #include <conc/detail/channel.hpp>
@@ -208,6 +210,10 @@ class Queue {
         }
         items_.take(claim, [&items](T& item) { items.push_back(std::move(item)); });
       }
+#if defined(__GLIBCXX__)
+    } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
+      throw;
+#endif
     } catch (...) {
       if (items.empty()) {
         throw;
@@ -379,7 +385,7 @@ class Queue<T, Order>::Iterator {
   explicit Iterator(Queue& queue) : queue_{&queue} { advance(); }
 
   T& operator*() const noexcept { return *item_; }
-  T* operator->() const noexcept { return &*item_; }
+  T* operator->() const noexcept { return item_.operator->(); }
   Iterator& operator++() {
     advance();
     return *this;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Queues whose items or allocations fail, and what they cost in memory.
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,6 +43,18 @@ std::string long_text(int number) {
 }
 
 #define EVERY_STRING_QUEUE conc::Queue<std::string>, conc::LifoQueue<std::string>, conc::PriorityQueue<std::string>
+
+// The thread ends in the move that comes after `moves_left` others.
+struct LastMove {
+  explicit LastMove(int n) : number{n} {}
+  LastMove(LastMove&& other) noexcept(false) : number{other.number} {
+    if (moves_left >= 0 && moves_left-- == 0) ::pthread_exit(nullptr);
+  }
+  ~LastMove() = default;
+  friend bool operator<(const LastMove& one, const LastMove& other) { return one.number < other.number; }
+  int number;
+  static inline thread_local int moves_left = -1;
+};
 
 }  // namespace
 
@@ -322,6 +335,27 @@ TEMPLATE_TEST_CASE("Queue: a waiting get whose move throws leaves the item to th
   const std::string other = second.join();
   CHECK(((one == "Tripped" && other == "returned") || (one == "returned" && other == "Tripped")));
   CHECK(queue.qsize() == 0);
+}
+
+TEMPLATE_TEST_CASE("Queue: an item stays if the thread that takes it ends while it is moved", "[queue][Q6][G4]",
+                   conc::Queue<LastMove>, conc::LifoQueue<LastMove>, conc::PriorityQueue<LastMove>) {
+  TestType queue;
+  for (const int number : {1, 2, 3}) queue.put(LastMove{number});
+  conc::Thread one{[&queue] {
+    LastMove::moves_left = 0;
+    (void)queue.get();
+  }};
+  conc::Thread many{[&queue] {
+    LastMove::moves_left = 1;  // takes one, and loses it with itself
+    (void)queue.get_many(3);
+  }};
+  one.start();
+  one.join();
+  CHECK(queue.qsize() == 3);
+  many.start();
+  many.join();
+  CHECK(queue.qsize() == 2);
+  CHECK(queue.get().number == 2);
 }
 
 TEST_CASE("Queue: a large bound costs nothing until items come", "[queue][Q1][FR5]") {

@@ -67,7 +67,7 @@ class BlockList {
 
   /// Takes the first item out, as it is.
   Popped pop(std::uint64_t /*prepared*/) noexcept {
-    Popped popped{&front(), first_};
+    Popped popped{first_->item(head_), first_};
     if constexpr (std::is_trivially_destructible_v<T>) {
       popped.block = head_ + 1 == kItems ? first_ : nullptr;  // of a block, the last one to leave
     }

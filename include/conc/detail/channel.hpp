@@ -98,15 +98,10 @@ class Channel {
   /// Ends it: no item is put after this, and every waiter looks again. With `drop` the items are destroyed.
   /// @return how many were dropped.
   std::uint64_t close(bool drop) noexcept {
-    const std::uint64_t dropped = on_items([drop](auto& items) -> std::uint64_t {
-      if (drop) {
-        return items.close_and_clear();
-      }
-      items.close();
-      return 0;
-    });
+    on_items([](auto& items) { items.close(); });
+    not_full_.notify_all();  // first: the destructor of an item may wait for who puts
+    const std::uint64_t dropped = drop ? on_items([](auto& items) { return items.close_and_clear(); }) : 0;
     not_empty_.notify_all();
-    not_full_.notify_all();
     return dropped;
   }
 

@@ -18,8 +18,10 @@ namespace conc::inline CONC_ABI::detail {
 template <class T>
 class Kept {
  public:
-  static constexpr bool in_place = std::is_trivially_copyable_v<T> && std::is_trivially_move_constructible_v<T> &&
-                                   std::is_trivially_move_assignable_v<T> && sizeof(T) <= 4 * sizeof(void*);
+  static constexpr bool in_place = std::is_trivially_copyable_v<T> && std::is_trivially_copy_constructible_v<T> &&
+                                   std::is_trivially_move_constructible_v<T> &&
+                                   std::is_trivially_copy_assignable_v<T> && std::is_trivially_move_assignable_v<T> &&
+                                   sizeof(T) <= 4 * sizeof(void*);
 
   /// Makes a T of `item`.
   template <class U>

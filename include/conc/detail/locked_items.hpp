@@ -10,7 +10,6 @@
 #include <conc/lock.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <utility>
 
 namespace conc::inline CONC_ABI::detail {
@@ -72,9 +71,9 @@ class LockedItems {
     struct Leave {
       LockedItems& all;
       const std::uint64_t ticket;
-      const int exceptions = std::uncaught_exceptions();
+      bool threw = false;
       ~Leave() {
-        if (std::uncaught_exceptions() != exceptions) {
+        if (threw) {
           all.lock_.release();
           return;
         }
@@ -84,8 +83,13 @@ class LockedItems {
         all.items_.destroy(popped);
       }
     };
-    const Leave leave{*this, ticket};
-    return consume(items_.front());
+    Leave leave{*this, ticket};
+    try {
+      return consume(items_.front());
+    } catch (...) {  // also a forced unwind, which is no exception to std::uncaught_exceptions()
+      leave.threw = true;
+      throw;
+    }
   }
 
   /// No item is put after this.

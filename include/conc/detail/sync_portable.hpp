@@ -154,17 +154,31 @@ struct ThreadHandle {
   void* (*entry)(void*) = nullptr;
   void* argument = nullptr;
   std::size_t stack_size = 0;  // 0: the system's choice
+  int rounds = 0;              // of the keys' destructors, so far
   std::atomic<bool> over{false};
 };
+
+/// Called again and again as the thread ends, as the destructors of other keys may be, which may be slow or ask for locks.
+inline void note_end(void* argument);
+[[gnu::visibility("default")]] inline const pthread_key_t end_key = [] {
+  pthread_key_t key{};
+  pthread_key_create(&key, &note_end);
+  return key;
+}();
+
+inline void note_end(void* argument) {
+  ThreadHandle& self = *static_cast<ThreadHandle*>(argument);
+  if (++self.rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
+    pthread_setspecific(end_key, &self);
+  } else {
+    self.over.store(true, mo::release);  // release: pairs with try_join()
+  }
+}
 
 /// The first function of every thread.
 inline void* run(void* argument) {
   ThreadHandle& self = *static_cast<ThreadHandle*>(argument);
-  struct End {
-    std::atomic<bool>& over;
-    ~End() { over.store(true, mo::release); }  // release: pairs with try_join()
-  };
-  thread_local const End end{self.over};  // the first thread_local of this thread, so the last to be destroyed
+  pthread_setspecific(end_key, &self);
   std::size_t size = self.stack_size;
   pthread_attr_t attributes;
   if (size == 0 && pthread_attr_init(&attributes) == 0) {
