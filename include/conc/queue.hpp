@@ -427,7 +427,7 @@ using LifoQueue = Queue<T, detail::Lifo>;
 /// state is given to the constructor: `PriorityQueue<Job, ByAge> queue{0, ByAge{now}}`. Calls of it never overlap.
 ///
 /// @par Exceptions      get() and put() compare, so they may throw what the comparator throws. When put_many() converts
-///                      items to T and the comparator throws, the next one was consumed.
+///                      items to T and the comparator or an allocation throws, the next one was consumed.
 /// @par Cost            one lock each way, under which about log2(n) comparisons are made, fewer in put() on average; an
 ///                      allocation for each item that is not a small and trivially copyable one.
 /// @par Python          queue.PriorityQueue. Items that are equal come out in the order they were put; Python's in any

@@ -70,7 +70,7 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
   std::uint64_t spurious = 0;
   if (how.mishaps != 0) {
     spurious = run(Strategy::random, half, how.mishaps).schedules;
-    if (at_once <= (long_form() ? 3U : 2U)) {
+    if (!sanitized && at_once <= (long_form() ? 3U : 2U)) {
       spurious += run(Strategy::depth_first, UINT64_MAX, 1, 1).schedules;
     }
   }
