@@ -3,8 +3,6 @@
 /// Queue, LifoQueue, PriorityQueue: hand items from threads to threads, the oldest, the newest or the smallest one first.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <conc/deadline.hpp>
 #include <conc/detail/block_list.hpp>
 #include <conc/detail/channel.hpp>
@@ -15,6 +13,7 @@
 #include <conc/error.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -210,12 +209,9 @@ class Queue {
         }
         items_.take(claim, [&items](T& item) { items.push_back(std::move(item)); });
       }
-#if defined(__GLIBCXX__)
-    } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-      throw;
-#endif
     } catch (...) {
-      if (items.empty()) {
+      // What pthread_exit() and pthread_cancel() unwind with is no exception of C++, and must go on.
+      if (items.empty() || std::current_exception() == nullptr) {
         throw;
       }
     }
