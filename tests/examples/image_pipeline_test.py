@@ -14,7 +14,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -152,22 +151,25 @@ class ImagePipeline(programs.ProgramTest):
 
     def thread_status(self, process, name, *fields):
         """What the system says about the thread of that name, as soon as there is one."""
-        while process.poll() is None:
-            for status in Path(f"/proc/{process.pid}/task").glob("*/status"):
+        def status():
+            if process.poll() is not None:
+                self.fail(process.communicate())
+            for file in Path(f"/proc/{process.pid}/task").glob("*/status"):
                 with contextlib.suppress(OSError):  # threads end
-                    values = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+                    values = dict(line.split(":\t", 1) for line in file.read_text().splitlines())
                     if values["Name"] == name:
-                        return [values[field] for field in fields]
-            time.sleep(0.001)
-        self.fail(process.communicate())
+                        return values
+            return None
+
+        values = self.eventually(status)
+        return [values[field] for field in fields]
 
     def wait_until_full(self, process, workers=1):
         """Until all sleep: the writer in what holds it back, the others since there is no room. As long as they have
         something to do they do not.
         """
         names = ["write-0", *(f"{stage}-{i}" for stage in ("read", "transform") for i in range(workers))]
-        while any(self.thread_status(process, name, "State") != ["S (sleeping)"] for name in names):
-            time.sleep(0.001)
+        self.eventually(lambda: all(self.thread_status(process, name, "State") == ["S (sleeping)"] for name in names))
 
     def finish(self, process, code=0):
         out, err = process.communicate(timeout=programs.SECONDS)
@@ -454,8 +456,7 @@ class BackPressure(ImagePipeline):
             return int(*self.thread_status(process, "sampler", "voluntary_ctxt_switches"))
 
         last = looks() + count
-        while looks() < last:
-            time.sleep(0.001)
+        self.eventually(lambda: looks() >= last)
 
     def test_nobody_runs_ahead_of_a_slow_stage(self):
         self.check(depth=1, looks=5)
@@ -569,14 +570,13 @@ class BackPressure(ImagePipeline):
 class Stopping(ImagePipeline):
     def signal(self, process, number):
         """Sends the first signal, and waits until the program knows that it is to stop: then it takes a second one."""
-        def pending_or_blocked():
-            sets = self.thread_status(process, "signals", "ShdPnd", "SigBlk")
-            return any(int(bits, 16) & 1 << (number - 1) for bits in sets)
+        def taken():
+            pending_and_blocked = self.thread_status(process, "signals", "ShdPnd", "SigBlk")
+            return not any(int(bits, 16) & 1 << (number - 1) for bits in pending_and_blocked)
 
         self.thread_status(process, "signals")  # from now on it waits for signals
         process.send_signal(number)
-        while pending_or_blocked():
-            time.sleep(0.001)
+        self.eventually(taken)
 
     def test_what_is_begun_is_finished_and_the_rest_is_dropped(self):
         workers = {"readers": 1, "transformers": 1, "writers": 1, "depth": 2}

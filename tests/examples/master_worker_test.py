@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -38,12 +37,6 @@ def runs(process):
 
 
 class MasterWorker(programs.ProgramTest):
-    def eventually(self, condition):
-        """Returns what condition() says once it says something; the test's own limit bounds it."""
-        while not (said := condition()):
-            time.sleep(0.01)
-        return said
-
     def start(self, *arguments, **options):
         """Starts it. Its stderr has its end when neither it nor any of its subprocesses run."""
         master = subprocess.Popen(self.command("master_worker", *arguments, **options), stdin=subprocess.DEVNULL,

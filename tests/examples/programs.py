@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -57,6 +58,14 @@ class ProgramTest(unittest.TestCase):
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), str(value)]
         return command
+
+    def eventually(self, condition):
+        """Returns what condition() says once it says something: about another process, which tells no event of its own.
+        The test's own limit bounds it.
+        """
+        while not (said := condition()):
+            time.sleep(0.001)
+        return said
 
     def run_program(self, command, code=0, **settings):
         """Runs it, checks the exit code, and returns what it printed: (stdout, stderr)."""

@@ -362,7 +362,7 @@ class Explorer final : private sync::simulated::Machine {
   /// Nobody will unwind the threads of a failed schedule. They are kept, so that what they own is not lost but there.
   void bury() {
     static auto& graveyard = *new std::vector<std::unique_ptr<Fiber>>;
-    static std::mutex guard;
+    static std::mutex guard;  // explorations of several threads share it; conc's own locks are what they simulate
     const std::lock_guard lock{guard};
     for (std::size_t i = 0; i < used_; ++i) {
       fibers_[i]->stack.abandon();

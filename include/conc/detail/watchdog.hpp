@@ -104,7 +104,7 @@ class LastWords {
 #endif
   static constexpr std::size_t kStackSize = 64 * 1024;
 
-  static inline std::mutex guard_;
+  static inline std::mutex guard_;  // the standard's: on a thread that explores conc's would be simulated
   static inline unsigned alive_ = 0;
   static inline std::array<struct sigaction, kSignals.size()> old_actions_{};
   static inline std::atomic<bool> stuck_{false};
@@ -113,7 +113,8 @@ class LastWords {
   stack_t old_stack_{};
 };
 
-/// Looks from a thread of its own whether the exploration on the thread that makes it goes on.
+/// Looks from a thread of its own whether the exploration on the thread that makes it goes on. Made of the standard
+/// library's mutex and condition variable: it must work where conc itself is stuck, or wrong.
 class Watchdog {
  public:
   Watchdog(const Explorer& explorer, std::chrono::seconds patience)
