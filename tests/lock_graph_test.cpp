@@ -128,26 +128,18 @@ void taken_elsewhere(A& first, B& second) {
   });
 }
 
-[[gnu::noinline]] void debit(conc::Lock& lock) {
-  lock.acquire();
-  KEEP_FRAME;
-}
-[[gnu::noinline]] void debit_then_log(conc::Lock& lock) {
-  lock.acquire();
-  KEEP_FRAME;
-}
-[[gnu::noinline]] void open_log(conc::Lock& lock) {
-  lock.acquire();
-  KEEP_FRAME;
-}
-[[gnu::noinline]] void log_then_debit(conc::Lock& lock) {
-  lock.acquire();
-  KEEP_FRAME;
-}
-[[gnu::noinline]] void leave_held(conc::Lock& lock) {
-  lock.acquire();
-  KEEP_FRAME;
-}
+/// A function of this name, which reports must show, that takes a lock.
+#define TAKES_A_LOCK(name)                        \
+  [[gnu::noinline]] void name(conc::Lock& lock) { \
+    lock.acquire();                               \
+    KEEP_FRAME;                                   \
+  }
+TAKES_A_LOCK(debit)
+TAKES_A_LOCK(debit_then_log)
+TAKES_A_LOCK(open_log)
+TAKES_A_LOCK(log_then_debit)
+TAKES_A_LOCK(leave_held)
+#undef TAKES_A_LOCK
 
 [[gnu::noinline]] void destroy(conc::Lock& lock) { lock.~Lock(); }
 

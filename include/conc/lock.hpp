@@ -9,8 +9,8 @@
 
 #include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
-#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/sync.hpp>
+#include <conc/detail/tracker.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
 #include <cstddef>

@@ -10,8 +10,8 @@
 #include <conc/annotations.hpp>
 #include <conc/deadline.hpp>
 #include <conc/detail/event_count.hpp>
-#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/sync.hpp>
+#include <conc/detail/tracker.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
 #include <conc/lock.hpp>

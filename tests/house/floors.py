@@ -23,9 +23,12 @@ FLOORS = {
     "cpu_count.hpp": 1,
     "deadline.hpp": 1.3,
     "detail/wait_point.hpp": 1.6,
-    # Only with CONC_DEBUG it is more than empty, and includes backtrace.hpp.
+    # What CONC_DEBUG knows of locks; without it tracker.hpp stands alone.
+    "detail/hold.hpp": 1,
     "detail/backtrace.hpp": 1,
+    "detail/lock_report.hpp": 1.3,
     "detail/lock_graph.hpp": 1.6,
+    "detail/tracker.hpp": 1.8,
     # On the wait point.
     "atomic_integer.hpp": 2,
     "detail/block_list.hpp": 1,
@@ -50,6 +53,7 @@ FLOORS = {
     "detail/registry.hpp": 4,
     "thread.hpp": 5,
     "detail/child.hpp": 4,
+    "detail/exchange.hpp": 4.5,
     "process.hpp": 5,
     # Futures: the state, what is done with it, the handles; then what needs several of them.
     "detail/recycler.hpp": 2.5,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// LockGraph: in which orders locks are taken, to report orders that can deadlock before they do. With CONC_DEBUG only;
-/// without it a Tracker is empty and its members do nothing.
+/// LockGraph: in which orders locks are taken, to report orders that can deadlock before they do. Locks tell it through
+/// their Tracker, which includes this with CONC_DEBUG only.
 ///
 /// Locks are nodes, and an edge A -> B says that some thread waited for B while it held A. A circle of edges is a
 /// deadlock that needs nothing but bad luck. The idea is that of the lock dependency validator of the Linux kernel (Ingo
@@ -16,132 +16,37 @@
 ///   * Orders are kept as long as both locks exist. A new lock at an old address is another lock.
 #pragma once
 
-#include <conc/deadline.hpp>
-#include <conc/detail/sync.hpp>
-#include <cstdint>
-
-#if defined(CONC_DEBUG)
-#include <execinfo.h>
 #include <pthread.h>
 
-#include <conc/detail/backtrace.hpp>
-#include <conc/error.hpp>
+#include <conc/detail/hold.hpp>
+#include <conc/detail/lock_report.hpp>
+#include <conc/detail/sync.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
-#include <string>
 #include <utility>
-#endif
-
-namespace conc::inline CONC_ABI::detail {
-
-enum class Hold : std::uint8_t { exclusive, shared };
-
-#if defined(CONC_DEBUG)
-inline constexpr bool debugging = true;
-#else
-inline constexpr bool debugging = false;
-#endif
-
-/// Finds the tracker of a lock, or of the lock that something is made of.
-struct TrackerOf {
-  template <class L>
-  static constexpr bool exists = requires(L& lock) {
-    lock.tracker_;
-  }
-  || requires(L& lock) { lock.lock_; };
-
-  /// Calls fn(Tracker&, address of the lock), if there is one. Locks that are not conc's may have members of that name.
-  template <class L, class F>
-  static void visit(L& lock, F fn) {
-    if constexpr (requires { fn(lock.tracker_, &lock); }) {
-      fn(lock.tracker_, &lock);
-    } else if constexpr (requires { *lock.lock_; }) {
-      visit(*lock.lock_, fn);
-    } else if constexpr (requires { lock.lock_; }) {
-      visit(lock.lock_, fn);
-    }
-  }
-};
-
-}  // namespace conc::inline CONC_ABI::detail
-
-#if !defined(CONC_DEBUG)
-
-namespace conc::inline CONC_ABI::detail {
-
-/// What a lock tells the LockGraph. `lock` is the lock's address, for reports.
-struct Tracker {
-  /// The calling thread is about to wait for the lock.
-  constexpr void waits(const void* /*lock*/, Deadline /*deadline*/, Hold /*hold*/ = Hold::exclusive) const noexcept {}
-  /// It may have to wait for the lock, unless it holds it already.
-  constexpr void may_wait(const void* /*lock*/) const noexcept {}
-  /// It has the lock now, if `taken`. @return `taken`
-  constexpr bool took(const void* /*lock*/, bool taken, Deadline /*deadline*/,
-                      Hold /*hold*/ = Hold::exclusive) const noexcept {
-    return taken;
-  }
-  /// It is about to release the lock.
-  constexpr void releases(Hold /*hold*/ = Hold::exclusive) const noexcept {}
-  constexpr void name(const void* /*lock*/, const char* /*name*/) const noexcept {}
-};
-
-/// From now on, locks that the calling thread holds at its end are reported. Each thread is watched from its first lock on;
-/// one that is watched earlier may have thread_locals whose destructors release what it holds.
-constexpr void watch_end_of_thread() noexcept {}
-
-/// While it lives, what the thread does with locks is not looked at.
-struct Untracked {
-  Untracked() noexcept {}
-  ~Untracked() {}
-  Untracked(const Untracked&) = delete;
-  Untracked& operator=(const Untracked&) = delete;
-};
-
-}  // namespace conc::inline CONC_ABI::detail
-
-#else
 
 namespace conc::inline CONC_ABI::detail {
 
 class LockNode;
 
-class Tracker {
- public:
-  constexpr Tracker() noexcept = default;
-  Tracker(const Tracker&) = delete;
-  Tracker& operator=(const Tracker&) = delete;
-  ~Tracker();
-
-  void waits(const void* lock, Deadline deadline, Hold hold = Hold::exclusive) noexcept;
-  void may_wait(const void* lock) noexcept;
-  bool took(const void* lock, bool taken, Deadline deadline, Hold hold = Hold::exclusive) noexcept;
-  void releases(Hold hold = Hold::exclusive) noexcept;
-  void name(const void* lock, const char* name) noexcept;
-
- private:
-  friend class LockGraph;
-  // Guarded by the graph. Null until the lock is first taken or named. A lock with static storage may be used after its
-  // destruction, at exit, so this may be stale: it counts only if the node says that it belongs to this Tracker.
-  LockNode* node_ = nullptr;
+/// A lock's way to its node. Guarded by the graph. Null until the lock is first taken or named. A lock with static storage
+/// may be used after its destruction, at exit, so this may be stale: it counts only if the node says that it belongs here.
+struct LockSlot {
+  LockNode* node = nullptr;
 };
 
-class Untracked {
+/// While it lives, what the thread does with locks is not looked at.
+class UntrackedThread {
  public:
-  Untracked() noexcept : before_{std::exchange(sync::this_thread().untracked, true)} {}
-  Untracked(const Untracked&) = delete;
-  Untracked& operator=(const Untracked&) = delete;
-  ~Untracked() { sync::this_thread().untracked = before_; }
+  UntrackedThread() noexcept : before_{std::exchange(sync::this_thread().untracked, true)} {}
+  UntrackedThread(const UntrackedThread&) = delete;
+  UntrackedThread& operator=(const UntrackedThread&) = delete;
+  ~UntrackedThread() { sync::this_thread().untracked = before_; }
 
  private:
   bool before_;
-};
-
-struct CallStack {
-  static constexpr int kDepth = 24;
-  [[gnu::noinline]] void capture() noexcept { count = backtrace(frames, kDepth); }
-  void* frames[kDepth];
-  int count = 0;
 };
 
 /// The place of an item in a Chain.
@@ -183,15 +88,6 @@ struct HeldLock {
   ChainLink<HeldLock> of_lock;
 };
 
-/// How a thread came to wait for one lock while it held another.
-struct LockOrder {
-  std::uint64_t thread = 0;
-  Hold held = Hold::exclusive;
-  Hold wanted = Hold::exclusive;
-  CallStack taken;
-  CallStack wants;
-};
-
 struct LockEdge {
   LockNode* from = nullptr;
   LockNode* to = nullptr;
@@ -203,14 +99,9 @@ struct LockEdge {
 /// What is known of one lock. Nodes are used again and never freed, so that a stale pointer to one is harmless.
 class LockNode {
  public:
-  struct Label {
-    const void* address = nullptr;
-    char name[40] = {};
-  };
-
-  Label label;
-  const Tracker* owner = nullptr;  // null: the node is free
-  bool told_again = false;         // that a thread waited for it while it held it
+  LockLabel label;
+  const LockSlot* owner = nullptr;  // null: the node is free
+  bool told_again = false;          // that a thread waited for it while it held it
   Chain<LockEdge, &LockEdge::out> out;
   Chain<LockEdge, &LockEdge::in> in;
   std::size_t outs = 0;
@@ -237,23 +128,23 @@ class LockGraph {
   static int survive_forks() noexcept;
 
   /// @param certain   the thread will wait even if it holds the lock already
-  void waits(Tracker& tracker, const void* lock, Hold hold, bool certain) noexcept {
-    const Untracked untracked;
+  void waits(LockSlot& slot, const void* lock, Hold hold, bool certain) noexcept {
+    const UntrackedThread untracked;
     const std::uint64_t me = sync::this_thread_id();
-    if (!tells_news(tracker, lock, me, certain)) {
+    if (!tells_news(slot, lock, me, certain)) {
       return;
     }
     CallStack here;
     here.capture();
-    while (Circle* const circle = next_circle(tracker, lock, me, hold, here)) {
+    while (LockCircle* const circle = next_circle(slot, lock, me, hold, here)) {
       report(*circle);
       std::free(circle);
     }
   }
 
   /// @param waited   there was a call of waits(), so it is known that the lock comes after all that the thread holds
-  void took(Tracker& tracker, const void* lock, Hold hold, bool waited) noexcept {
-    const Untracked untracked;
+  void took(LockSlot& slot, const void* lock, Hold hold, bool waited) noexcept {
+    const UntrackedThread untracked;
     watch_end_of_thread();
     auto* const held = make<HeldLock>();
     if (held == nullptr) {
@@ -264,7 +155,7 @@ class LockGraph {
     held->waited = waited;
     held->taken.capture();
     const Guard guard{*this};
-    held->node = node_of(tracker, lock);
+    held->node = node_of(slot, lock);
     if (held->node == nullptr) {
       std::free(held);
       return;
@@ -278,11 +169,11 @@ class LockGraph {
     held->node->held.push(*held);
   }
 
-  void releases(const Tracker& tracker, Hold hold) noexcept {
-    const Untracked untracked;
+  void releases(const LockSlot& slot, Hold hold) noexcept {
+    const UntrackedThread untracked;
     const std::uint64_t me = sync::this_thread_id();
     const Guard guard{*this};
-    const LockNode* const node = known_node_of(tracker);
+    const LockNode* const node = known_node_of(slot);
     HeldLock* found = nullptr;
     for (HeldLock* held = node == nullptr ? nullptr : node->held.first; held != nullptr; held = held->of_lock.next) {
       if (held->hold == hold) {
@@ -304,9 +195,9 @@ class LockGraph {
     }
   }
 
-  void name(Tracker& tracker, const void* lock, const char* name) noexcept {
+  void name(LockSlot& slot, const void* lock, const char* name) noexcept {
     const Guard guard{*this};
-    if (LockNode* const node = node_of(tracker, lock)) {
+    if (LockNode* const node = node_of(slot, lock)) {
       std::size_t length = 0;
       for (; length + 1 < sizeof node->label.name && name[length] != '\0'; ++length) {
         node->label.name[length] = name[length];
@@ -315,9 +206,9 @@ class LockGraph {
     }
   }
 
-  void forget(const Tracker& tracker) noexcept {
+  void forget(const LockSlot& slot) noexcept {
     const Guard guard{*this};
-    LockNode* const node = known_node_of(tracker);
+    LockNode* const node = known_node_of(slot);
     if (node == nullptr) {
       return;
     }
@@ -333,20 +224,6 @@ class LockGraph {
   }
 
  private:
-  using Label = LockNode::Label;
-
-  /// Locks that are taken in orders that can deadlock: each is held by somebody who waits for the next, the last one by
-  /// somebody who waits for the first. Of length one: a thread waits for a lock that it holds.
-  struct Circle {
-    struct Step {
-      Label held;
-      LockOrder order;
-    };
-    std::size_t length;
-    Step* steps() noexcept { return reinterpret_cast<Step*>(this + 1); }
-    static_assert(alignof(Step) <= sizeof(std::size_t));
-  };
-
   // The lock of the graph: a futex mutex after Ulrich Drepper's "Futexes Are Tricky" (2011), native in every build.
   static constexpr std::uint32_t kHeld = 1;
   static constexpr std::uint32_t kWanted = 2;  // held, and somebody may be asleep
@@ -381,26 +258,26 @@ class LockGraph {
     return memory == nullptr ? nullptr : new (memory) T;
   }
 
-  // All that follows, up to report(), is called with the lock held, or takes it.
+  // What follows is called with the lock held, or takes it.
 
   using Bucket = Chain<HeldLock, &HeldLock::of_thread>;
   Bucket& bucket_of(std::uint64_t thread) noexcept { return held_[thread % kBuckets]; }
 
-  static LockNode* known_node_of(const Tracker& tracker) noexcept {
-    return tracker.node_ != nullptr && tracker.node_->owner == &tracker ? tracker.node_ : nullptr;
+  static LockNode* known_node_of(const LockSlot& slot) noexcept {
+    return slot.node != nullptr && slot.node->owner == &slot ? slot.node : nullptr;
   }
 
   /// @return null if there is no memory
-  LockNode* node_of(Tracker& tracker, const void* lock) noexcept {
-    LockNode* node = known_node_of(tracker);
+  LockNode* node_of(LockSlot& slot, const void* lock) noexcept {
+    LockNode* node = known_node_of(slot);
     if (node == nullptr) {
       node = free_nodes_ != nullptr ? std::exchange(free_nodes_, free_nodes_->next_free) : make<LockNode>();
       if (node != nullptr) {
         node->next_free = nullptr;
-        node->owner = &tracker;
+        node->owner = &slot;
         node->label.address = lock;
       }
-      tracker.node_ = node;
+      slot.node = node;
     }
     return node;
   }
@@ -465,10 +342,10 @@ class LockGraph {
   }
 
   /// Whether waiting for the lock says something that is not known yet.
-  bool tells_news(Tracker& tracker, const void* lock, std::uint64_t me, bool certain) noexcept {
+  bool tells_news(LockSlot& slot, const void* lock, std::uint64_t me, bool certain) noexcept {
     const Guard guard{*this};
     const HeldLock* held = next_of(me);
-    const LockNode* const to = held == nullptr ? nullptr : node_of(tracker, lock);
+    const LockNode* const to = held == nullptr ? nullptr : node_of(slot, lock);
     if (to == nullptr) {
       return false;
     }
@@ -485,14 +362,15 @@ class LockGraph {
 
   /// Notes what is new about waiting for the lock, up to the first thing that is to be reported.
   /// @return null if there is nothing more; the caller frees what it gets.
-  Circle* next_circle(Tracker& tracker, const void* lock, std::uint64_t me, Hold hold, const CallStack& here) noexcept {
+  LockCircle* next_circle(LockSlot& slot, const void* lock, std::uint64_t me, Hold hold,
+                          const CallStack& here) noexcept {
     const Guard guard{*this};
-    LockNode* const to = node_of(tracker, lock);
+    LockNode* const to = node_of(slot, lock);
     if (to == nullptr) {
       return nullptr;
     }
     if (const HeldLock* const held = find_held(me, *to)) {  // it makes no edges: it will never get there
-      Circle* const circle = std::exchange(to->told_again, true) ? nullptr : make_circle(1);
+      LockCircle* const circle = std::exchange(to->told_again, true) ? nullptr : LockCircle::make(1);
       if (circle != nullptr) {
         circle->steps()[0] = {to->label, {me, held->hold, hold, held->taken, here}};
       }
@@ -512,7 +390,7 @@ class LockGraph {
       edge->to->in.push(*edge);
       ++edge->from->outs;
       ++edge->to->ins;
-      Circle* const circle = distance == 0 ? nullptr : circle_of(*edge, distance);
+      LockCircle* const circle = distance == 0 ? nullptr : circle_of(*edge, distance);
       if (circle != nullptr) {
         return circle;
       }
@@ -547,21 +425,9 @@ class LockGraph {
     return 0;
   }
 
-  static Circle* make_circle(std::size_t length) noexcept {
-    void* const memory = std::malloc(sizeof(Circle) + length * sizeof(Circle::Step));
-    if (memory == nullptr) {
-      return nullptr;
-    }
-    auto* const circle = new (memory) Circle{length};
-    for (std::size_t i = 0; i < length; ++i) {
-      new (circle->steps() + i) Circle::Step;
-    }
-    return circle;
-  }
-
   /// The circle that `edge` closes, right after the search that has found it.
-  static Circle* circle_of(const LockEdge& edge, std::size_t distance) noexcept {
-    Circle* const circle = make_circle(distance + 1);
+  static LockCircle* circle_of(const LockEdge& edge, std::size_t distance) noexcept {
+    LockCircle* const circle = LockCircle::make(distance + 1);
     if (circle != nullptr) {
       circle->steps()[0] = {edge.from->label, edge.order};
       const LockNode* node = edge.from;
@@ -572,62 +438,6 @@ class LockGraph {
       }
     }
     return circle;
-  }
-
-  // Reports. Called without the lock.
-
-  static std::string describe(const Label& label) {
-    char address[32];
-    std::snprintf(address, sizeof address, "%p", label.address);
-    std::string text = address;
-    if (label.name[0] != '\0') {
-      text.append(" (").append(label.name).append(")");
-    }
-    return text;
-  }
-
-  static std::string thread_name(std::uint64_t thread) {
-    return thread == sync::main_thread_id ? "The main thread" : "Thread " + std::to_string(thread);
-  }
-
-  static std::string describe(const CallStack& stack) { return describe_frames(stack.frames, stack.count); }
-
-  static const char* how(Hold hold) noexcept { return hold == Hold::shared ? " shared" : ""; }
-
-  static std::string describe(Circle& circle) {
-    const Circle::Step* const steps = circle.steps();
-    std::string text;
-    if (circle.length == 1) {
-      const LockOrder& order = steps[0].order;
-      text = thread_name(order.thread) + " waits for lock " + describe(steps[0].held) + ", which it holds itself.\n";
-      text += std::string{"  It took it"} + how(order.held) + ":\n" + describe(order.taken);
-      return text + "  It waits for it" + how(order.wanted) + ":\n" + describe(order.wants);
-    }
-    text = std::to_string(circle.length) + " locks are taken in orders that can deadlock:";
-    for (std::size_t i = 0; i < circle.length; ++i) {
-      text += (i == 0 ? " " : " -> ") + describe(steps[i].held);
-    }
-    text += " -> " + describe(steps[0].held) + "\n";
-    for (std::size_t i = 0; i < circle.length; ++i) {
-      const LockOrder& order = steps[i].order;
-      const Label& wanted = steps[(i + 1) % circle.length].held;
-      text += "  " + thread_name(order.thread) + " took " + describe(steps[i].held) + how(order.held) + ":\n" +
-              describe(order.taken);
-      text +=
-          "  and waited for " + describe(wanted) + how(order.wanted) + " while it held that:\n" + describe(order.wants);
-    }
-    return text;
-  }
-
-  static void report(debug::LockProblem problem, const std::string& text) {
-    report_lock_problem({problem, text.c_str()});
-  }
-
-  static void report(Circle& circle) noexcept {
-    try {
-      report(circle.length == 1 ? debug::LockProblem::acquired_again : debug::LockProblem::order, describe(circle));
-    } catch (...) {  // no memory for the text
-    }
   }
 
   // The end of a thread.
@@ -642,9 +452,9 @@ class LockGraph {
   };
 
   void thread_ends(std::uint64_t thread) noexcept {
-    const Untracked untracked;
+    const UntrackedThread untracked;
     for (;;) {
-      Label label;
+      LockLabel label;
       CallStack taken;
       {
         const Guard guard{*this};
@@ -656,11 +466,7 @@ class LockGraph {
         label = held->node->label;
         taken = held->taken;
       }
-      try {
-        report(debug::LockProblem::held_at_thread_end, thread_name(thread) + " ends and still holds lock " +
-                                                           describe(label) + ".\n  It took it:\n" + describe(taken));
-      } catch (...) {  // no memory for the text
-      }
+      report_still_held(thread, label, taken);
     }
   }
 
@@ -676,46 +482,10 @@ class LockGraph {
 
 [[gnu::visibility("default")]] inline constinit LockGraph lock_graph{};
 
-inline void watch_end_of_thread() noexcept { lock_graph.watch_end_of_thread(); }
 inline int LockGraph::survive_forks() noexcept {
   constexpr auto unlock = [] { lock_graph.unlock(); };
   return pthread_atfork([] { lock_graph.lock(); }, unlock, unlock);
 }
 [[gnu::visibility("default")]] inline const int lock_graph_survives_forks = LockGraph::survive_forks();
 
-inline Tracker::~Tracker() {
-  if (node_ != nullptr) {
-    lock_graph.forget(*this);
-  }
-}
-
-inline void Tracker::waits(const void* lock, Deadline deadline, Hold hold) noexcept {
-  if (deadline.is_never() && !sync::this_thread().untracked) {
-    lock_graph.waits(*this, lock, hold, true);
-  }
-}
-
-inline void Tracker::may_wait(const void* lock) noexcept {
-  if (!sync::this_thread().untracked) {
-    lock_graph.waits(*this, lock, Hold::exclusive, false);
-  }
-}
-
-inline bool Tracker::took(const void* lock, bool taken, Deadline deadline, Hold hold) noexcept {
-  if (taken && !sync::this_thread().untracked) {
-    lock_graph.took(*this, lock, hold, deadline.is_never());
-  }
-  return taken;
-}
-
-inline void Tracker::releases(Hold hold) noexcept {
-  if (!sync::this_thread().untracked) {
-    lock_graph.releases(*this, hold);
-  }
-}
-
-inline void Tracker::name(const void* lock, const char* name) noexcept { lock_graph.name(*this, lock, name); }
-
 }  // namespace conc::inline CONC_ABI::detail
-
-#endif

@@ -7,9 +7,9 @@
 
 #include <cerrno>
 #include <conc/deadline.hpp>
-#include <conc/detail/lock_graph.hpp>
 #include <conc/detail/ref.hpp>
 #include <conc/detail/sync.hpp>
+#include <conc/detail/tracker.hpp>
 #include <conc/detail/wait_point.hpp>
 #include <conc/error.hpp>
 #include <conc/lock.hpp>
