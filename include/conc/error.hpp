@@ -123,13 +123,15 @@ namespace detail {
   throw UsageError{what};
 }
 
-inline std::string type_name(const std::type_info& type) {
+inline std::string readable_name(const char* mangled) {
   int failed = 0;
-  char* const readable = abi::__cxa_demangle(type.name(), nullptr, nullptr, &failed);
-  std::string name = failed == 0 ? readable : type.name();
+  char* const readable = abi::__cxa_demangle(mangled, nullptr, nullptr, &failed);
+  std::string name = failed == 0 ? readable : mangled;
   std::free(readable);
   return name;
 }
+
+inline std::string type_name(const std::type_info& type) { return readable_name(type.name()); }
 
 /// The type and the message of an exception, "std::runtime_error: no such file", or the type alone if it has no message.
 inline std::string describe(const std::exception_ptr& exception) {

@@ -59,6 +59,11 @@ FLOORS = {
     "detail/child.hpp": 4,
     "detail/exchange.hpp": 4.5,
     "process.hpp": 5,
+    # A call in another process.
+    "detail/code_table.hpp": 1,
+    "remote_error.hpp": 5,
+    "detail/remote_exception.hpp": 5.6,
+    "detail/remote_code.hpp": 5.8,
     # Futures: the state, what is done with it, the handles; then what needs several of them.
     "detail/recycler.hpp": 2.5,
     "detail/action.hpp": 3,

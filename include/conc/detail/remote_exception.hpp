@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// Exceptions as bytes: save_exception and load_exception.
+#pragma once
+
+#include <cxxabi.h>
+
+#include <conc/detail/byte_buffer.hpp>
+#include <conc/detail/code_table.hpp>
+#include <conc/detail/future_core.hpp>
+#include <conc/error.hpp>
+#include <conc/pickle.hpp>
+#include <conc/remote_error.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <typeinfo>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace conc::inline CONC_ABI::detail {
+
+/// Known without being registered. Their place here is their name in bytes.
+inline constexpr const ExceptionCode* kStandardExceptions[] = {
+    &ExceptionCodeOf<std::exception>::code,
+    &ExceptionCodeOf<std::runtime_error>::code,
+    &ExceptionCodeOf<std::logic_error>::code,
+    &ExceptionCodeOf<std::invalid_argument>::code,
+    &ExceptionCodeOf<std::domain_error>::code,
+    &ExceptionCodeOf<std::length_error>::code,
+    &ExceptionCodeOf<std::out_of_range>::code,
+    &ExceptionCodeOf<std::range_error>::code,
+    &ExceptionCodeOf<std::overflow_error>::code,
+    &ExceptionCodeOf<std::underflow_error>::code,
+    &ExceptionCodeOf<std::system_error>::code,
+    &ExceptionCodeOf<std::bad_alloc>::code,
+    &ExceptionCodeOf<std::bad_array_new_length>::code,
+    &ExceptionCodeOf<std::bad_cast>::code,
+    &ExceptionCodeOf<std::bad_typeid>::code,
+    &ExceptionCodeOf<std::bad_exception>::code,
+    &ExceptionCodeOf<std::bad_weak_ptr>::code,
+    &ExceptionCodeOf<std::bad_optional_access>::code,
+    &ExceptionCodeOf<std::bad_variant_access>::code,
+    &ExceptionCodeOf<Error>::code,
+    &ExceptionCodeOf<TimeoutError>::code,
+    &ExceptionCodeOf<CancelledError>::code,
+    &ExceptionCodeOf<InvalidStateError>::code,
+    &ExceptionCodeOf<QueueEmpty>::code,
+    &ExceptionCodeOf<QueueFull>::code,
+    &ExceptionCodeOf<QueueShutDown>::code,
+    &ExceptionCodeOf<BrokenBarrierError>::code,
+    &ExceptionCodeOf<BrokenPromise>::code,
+    &ExceptionCodeOf<DeadlockError>::code,
+    &ExceptionCodeOf<PickleError>::code,
+    &ExceptionCodeOf<RemoteError>::code,
+    &ExceptionCodeOf<BrokenExecutor>::code,
+    &ExceptionCodeOf<BrokenThreadPool>::code,
+    &ExceptionCodeOf<BrokenProcessPool>::code,
+    &ExceptionCodeOf<UsageError>::code,
+};
+inline constexpr std::uint64_t kStandard = ~std::uint64_t{0};  // their offset: no code is there
+
+/// A chain of causes longer than this is cut.
+inline constexpr std::size_t kMostCauses = 64;
+
+/// The name without the class into which std::throw_with_nested puts an exception.
+inline std::string without_nesting(std::string name) {
+  for (const std::string_view wrapper : {"std::_Nested_exception<", "std::__1::__nested<"}) {
+    if (name.starts_with(wrapper) && name.ends_with('>')) {
+      name = name.substr(wrapper.size(), name.size() - wrapper.size() - 1);
+      while (name.ends_with(' ')) {
+        name.pop_back();
+      }
+    }
+  }
+  return name;
+}
+
+/// An exception on its way, without its cause.
+struct ExceptionRecord {
+  CodeKey key{};  // of its ExceptionCode; zero if it has none
+  std::string type{};
+  std::string message{};
+  std::int32_t pid = 0;  // zero: the process that sends it
+  ByteBuffer value{};
+};
+
+/// Exceptions come as pointers, and what is in them is known to handlers only: calls look(exception) if it is a Wanted.
+template <class Wanted, class Look>
+void look_at(const std::exception_ptr& exception, Look look) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Wanted& caught) {
+    look(caught);
+  } catch (...) {
+  }
+}
+
+inline const std::type_info* type_of(const std::exception_ptr& exception) noexcept {
+  try {
+    std::rethrow_exception(exception);
+  } catch (...) {
+    return abi::__cxa_current_exception_type();
+  }
+}
+
+/// The code for exceptions that are thrown as `thrown`, whose readable name is `name`; null if the type is not known.
+inline const ExceptionCode* find_exception(const std::type_info& thrown, const std::string& name, CodeKey& key) {
+  const bool nested = name != type_name(thrown);
+  const auto is_it = [&](const ExceptionCode* code) {
+    return nested ? type_name(code->type()) == name : code->thrown_as(thrown);
+  };
+  for (std::size_t i = 0; i < std::size(kStandardExceptions); ++i) {
+    if (is_it(kStandardExceptions[i])) {
+      key = {i, kStandard};
+      return kStandardExceptions[i];
+    }
+  }
+  const ExceptionCode* const found =
+      exception_table.find_if([&](const std::string& /*mangled*/, const ExceptionCode* code) { return is_it(code); });
+  if (found != nullptr) {
+    key = code_key(found->type().name(), reinterpret_cast<std::uintptr_t>(found->load));
+  }
+  return found;
+}
+
+inline const ExceptionCode* find_exception(const CodeKey& key) noexcept {
+  if (key.offset != kStandard) {
+    return exception_table.find(key);
+  }
+  return key.hash < std::size(kStandardExceptions) ? kStandardExceptions[key.hash] : nullptr;
+}
+
+inline ExceptionRecord record(const std::exception_ptr& exception, Pickler& pickler) {
+  ExceptionRecord made;
+  look_at<std::exception>(exception, [&made](const std::exception& caught) {
+    const char* const text = caught.what();
+    made.message = text == nullptr ? "" : text;
+  });
+  const std::type_info* const type = type_of(exception);
+  if (type == nullptr) {
+    made.type = "an unknown exception";
+    return made;
+  }
+  made.type = without_nesting(type_name(*type));
+  CodeKey key;
+  if (const ExceptionCode* const code = find_exception(*type, made.type, key)) {
+    try {
+      Pickler value{made.value};
+      code->save(value, exception);
+      for (const auto& kept : value.kept()) {
+        pickler.keep(kept);
+      }
+      made.key = key;
+    } catch (...) {  // it goes as one that is not known
+      made.value.clear();
+    }
+  }
+  look_at<RemoteInfo>(exception, [&made](const RemoteInfo& info) {
+    made.type = info.type();
+    made.message = info.message();
+    made.pid = info.pid();
+  });
+  return made;
+}
+
+/// Writes an exception and what it is nested in. Whatever the exception does when it is looked at, it is written: at least
+/// the name of its type.
+/// @throws std::bad_alloc
+inline void save_exception(Pickler& pickler, const std::exception_ptr& exception) {
+  std::exception_ptr next = exception;
+  for (std::size_t depth = 1; next != nullptr; ++depth) {
+    const ExceptionRecord made = record(next, pickler);
+    std::exception_ptr cause;
+    if (depth < kMostCauses) {
+      look_at<std::nested_exception>(next, [&cause](const std::nested_exception& it) { cause = it.nested_ptr(); });
+    }
+    pickler(made.key.hash, made.key.offset, made.type, made.message, made.pid,
+            std::string{reinterpret_cast<const char*>(made.value.data()), made.value.size()}, cause != nullptr);
+    next = std::move(cause);
+  }
+}
+
+/// Makes the exception from its record. If that fails, it becomes a RemoteError.
+inline std::exception_ptr revive(const ExceptionRecord& record, const std::exception_ptr& cause) {
+  const RemoteInfo info{record.type, record.message, record.pid};
+  if (const ExceptionCode* const code = find_exception(record.key)) {
+    try {
+      Unpickler value{std::span{record.value.data(), record.value.size()}};
+      return code->load(value, info, cause);
+    } catch (...) {  // what is wrong with it here is of no interest to whoever waits for it
+    }
+  }
+  ByteBuffer text;
+  Pickler{text}(record.message.empty() ? record.type : record.type + ": " + record.message);
+  Unpickler value{std::span{std::as_const(text).data(), text.size()}};
+  return ExceptionCodeOf<RemoteError>::load(value, info, cause);
+}
+
+/// Reads what save_exception has written.
+/// @param pid  of the process that sent it
+/// @throws PickleError, std::bad_alloc
+inline std::exception_ptr load_exception(Unpickler& pickled, int pid) {
+  std::vector<ExceptionRecord> records;
+  do {
+    if (records.size() == kMostCauses) {
+      throw PickleError{"an exception with more than " + std::to_string(kMostCauses) + " causes"};
+    }
+    ExceptionRecord& read = records.emplace_back();
+    pickled(read.key.hash, read.key.offset, read.type, read.message, read.pid);
+    const auto value = pickled.get<std::string>();
+    read.value.append(value.data(), value.size());
+    read.pid = read.pid == 0 ? pid : read.pid;
+  } while (pickled.get<bool>());
+  std::exception_ptr exception;
+  for (; !records.empty(); records.pop_back()) {
+    exception = revive(records.back(), exception);
+    keep_for_sanitizer(exception);
+  }
+  return exception;
+}
+
+}  // namespace conc::inline CONC_ABI::detail
