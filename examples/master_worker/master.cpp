@@ -17,8 +17,8 @@
 #include <thread>
 #include <vector>
 
-#include <conc/process.hpp>
 #include <conc/queue.hpp>
+#include <conc/subprocess.hpp>
 #include <conc/thread.hpp>
 
 #include "worker.hpp"

@@ -56,14 +56,21 @@ FLOORS = {
     "barrier.hpp": 4,
     "detail/registry.hpp": 4,
     "thread.hpp": 5,
+    # Other processes: programs that are run, then workers.
+    "detail/descriptor.hpp": 1,
     "detail/child.hpp": 4,
     "detail/exchange.hpp": 4.5,
-    "process.hpp": 5,
+    "subprocess.hpp": 5,
     # A call in another process.
     "detail/code_table.hpp": 1,
     "remote_error.hpp": 5,
     "detail/remote_exception.hpp": 5.6,
     "detail/remote_code.hpp": 5.8,
+    "detail/worker_loop.hpp": 6.7,
+    "detail/worker_entry.hpp": 6.8,
+    "detail/fork_server.hpp": 6.9,
+    "detail/worker_process.hpp": 7,
+    "process.hpp": 8,
     # Futures: the state, what is done with it, the handles; then what needs several of them.
     "detail/recycler.hpp": 2.5,
     "detail/action.hpp": 3,

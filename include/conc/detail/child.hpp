@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// What it takes to start another program: descriptors and pipes, a plan of what it gets, and the child itself.
+/// What it takes to start another program: a plan of what it gets, and the child itself.
 #pragma once
 
 #include <fcntl.h>
@@ -12,98 +12,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <conc/detail/sync.hpp>
+#include <conc/detail/descriptor.hpp>
 #include <cstddef>
-#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 namespace conc::inline CONC_ABI::detail {
-
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error, const std::string& what) {
-  throw std::system_error{error, std::generic_category(), "subprocess::run: " + what};
-}
-
-/// A file descriptor, closed with its owner.
-class Descriptor {
- public:
-  Descriptor() noexcept = default;
-  explicit Descriptor(int number) noexcept : number_{number} {}
-  Descriptor(Descriptor&& other) noexcept : number_{std::exchange(other.number_, -1)} {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    close();
-    number_ = std::exchange(other.number_, -1);
-    return *this;
-  }
-  ~Descriptor() { close(); }
-
-  int number() const noexcept { return number_; }
-  bool is_open() const noexcept { return number_ >= 0; }
-  void close() noexcept {
-    if (is_open()) {
-      ::close(std::exchange(number_, -1));  // nothing is lost with what it may report: pipes keep what was written
-    }
-  }
-
- private:
-  int number_ = -1;  // negative: none
-};
-
-/// The same with a number above those of the standard streams, also where this process has closed some of them: nothing
-/// that the program gets there can be it, or overwrite it. Closed, with errno, if the system gives none.
-inline Descriptor above_standard(Descriptor any) noexcept {
-  if (any.number() > STDERR_FILENO || !any.is_open()) {
-    return any;
-  }
-  return Descriptor{::fcntl(any.number(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
-}
-
-/// A pipe that no other program inherits, with numbers above those of the standard streams.
-struct Pipe {
-  Descriptor read_end;
-  Descriptor write_end;
-
-  void open() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) {
-      throw_system_error(errno, "no pipe");
-    }
-    read_end = Descriptor{ends[0]};
-    write_end = Descriptor{ends[1]};
-    for (Descriptor* const end : {&read_end, &write_end}) {
-      *end = above_standard(std::move(*end));
-      if (!end->is_open()) {
-        throw_system_error(errno, "no pipe");
-      }
-    }
-  }
-};
-
-/// write(2), but where nobody reads it gives EPIPE and no SIGPIPE, whatever this process does with that signal. The
-/// kernel sends it to the thread that writes; so it is blocked here and taken back.
-inline ssize_t write_without_signal(int number, std::string_view data) {
-  sigset_t sigpipe;
-  sigset_t before;
-  sigset_t pending;
-  sigemptyset(&sigpipe);
-  sigaddset(&sigpipe, SIGPIPE);
-  ::pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-  ::sigpending(&pending);
-  const ssize_t written = ::write(number, data.data(), data.size());
-  const int error = errno;
-  if (written < 0 && error == EPIPE && sigismember(&pending, SIGPIPE) == 0) {
-    const std::timespec at_once{};
-    while (::sigtimedwait(&sigpipe, nullptr, &at_once) < 0 && errno == EINTR) {
-    }
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return written;
-}
 
 /// A process that was started and not yet waited for. Knows it by a pidfd, so that neither a signal nor a wait can meet
 /// another process. Whoever drops it kills it.
@@ -121,9 +38,9 @@ class Child {
 
   /// Sees to it that adopt() will have a descriptor, before anything is started.
   void prepare() {
-    pidfd_ = above_standard(Descriptor{open_pidfd(::getpid())});
+    pidfd_ = pidfd_of(::getpid());
     if (!pidfd_.is_open()) {
-      throw_system_error(errno, "no pidfd");
+      throw_system_error(errno, "subprocess::run: no pidfd");
     }
   }
 
@@ -131,7 +48,7 @@ class Child {
   void adopt(pid_t pid) {
     pid_ = pid;
     pidfd_.close();
-    pidfd_ = Descriptor{open_pidfd(pid)};
+    pidfd_ = pidfd_of(pid);
     const int error = pidfd_.is_open() ? 0 : errno;
     // Somebody else may have waited for it already, and the number be another process's.
     siginfo_t unused{};
@@ -139,7 +56,7 @@ class Child {
       pid_ = 0;
       pidfd_.close();
     } else if (error != 0) {
-      throw_system_error(error, "no pidfd");
+      throw_system_error(error, "subprocess::run: no pidfd");
     }
   }
 
@@ -169,16 +86,11 @@ class Child {
     if (std::exchange(pid_, 0) == 0) {
       return std::nullopt;
     }
-    return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return exit_status(info);
   }
 
  private:
-  static int open_pidfd(pid_t pid) noexcept { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
-
-  idtype_t id_type() const noexcept {
-    constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, which older C libraries do not name
-    return pidfd_.is_open() ? by_pidfd : P_PID;
-  }
+  idtype_t id_type() const noexcept { return pidfd_.is_open() ? by_pidfd : P_PID; }
   id_t id() const noexcept { return static_cast<id_t>(pidfd_.is_open() ? pidfd_.number() : pid_); }
 
   pid_t pid_ = 0;  // 0: none, or waited for
@@ -211,15 +123,20 @@ class SpawnPlan {
   /// No descriptor but the standard ones, whatever this process has open without O_CLOEXEC. No signal is blocked, and
   /// those are not ignored that a process may ignore for reasons of its own; others stay so, for nohup.
   void isolate() {
-    check(::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1));
-    sigset_t signals;
-    sigemptyset(&signals);
-    check(::posix_spawnattr_setsigmask(&attributes_, &signals));
+    sigset_t reset;
+    sigemptyset(&reset);
     for (const int signal : {SIGPIPE, SIGXFSZ, SIGCHLD}) {
-      sigaddset(&signals, signal);
+      sigaddset(&reset, signal);
     }
-    check(::posix_spawnattr_setsigdefault(&attributes_, &signals));
-    check(::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
+    set(STDERR_FILENO + 1, reset, 0);
+  }
+
+  /// No descriptor from this number on, no signal that is blocked or ignored, and a process group of its own.
+  void lead_a_group(int closed_from) {
+    sigset_t reset;
+    sigfillset(&reset);
+    check(::posix_spawnattr_setpgroup(&attributes_, 0));
+    set(closed_from, reset, POSIX_SPAWN_SETPGROUP);
   }
 
   /// @return 0, or the error number
@@ -232,6 +149,16 @@ class SpawnPlan {
     if (error != 0) {
       throw_system_error(error, "posix_spawn");
     }
+  }
+
+  void set(int closed_from, const sigset_t& reset, int flags) {
+    check(::posix_spawn_file_actions_addclosefrom_np(&actions_, closed_from));
+    sigset_t none;
+    sigemptyset(&none);
+    check(::posix_spawnattr_setsigmask(&attributes_, &none));
+    check(::posix_spawnattr_setsigdefault(&attributes_, &reset));
+    check(::posix_spawnattr_setflags(&attributes_,
+                                     static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | flags)));
   }
 
   posix_spawn_file_actions_t actions_;
@@ -290,10 +217,10 @@ inline int start_program(pid_t& pid, const SpawnPlan& plan, std::vector<std::str
   if ((error == ENOENT || error == EACCES || error == ENOTDIR) && !cwd.empty()) {
     const Descriptor directory{::open(cwd.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (!directory.is_open() || ::access(cwd.c_str(), X_OK) != 0) {
-      throw_system_error(errno, "the working directory " + cwd);
+      throw_system_error(errno, "subprocess::run: the working directory " + cwd);
     }
   }
-  throw_system_error(error, program);
+  throw_system_error(error, "subprocess::run: " + program);
 }
 
 }  // namespace conc::inline CONC_ABI::detail

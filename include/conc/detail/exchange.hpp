@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <conc/detail/child.hpp>
+#include <conc/detail/descriptor.hpp>
 #include <conc/detail/sync.hpp>
 #include <cstddef>
 #include <ctime>
@@ -103,7 +104,7 @@ class Exchange {
     record.waits_for.store(nullptr, mo::relaxed);
     if (ready < 0) {
       if (errno != EINTR) {
-        throw_system_error(errno, "poll");
+        throw_system_error(errno, "subprocess::run: poll");
       }
       for (pollfd& fd : fds) {
         fd.revents = 0;
@@ -119,7 +120,7 @@ class Exchange {
     } else if (errno == EPIPE) {
       rest_ = {};  // the program does not want the rest
     } else if (errno != EAGAIN && errno != EINTR) {
-      throw_system_error(errno, "cannot write the input");
+      throw_system_error(errno, "subprocess::run: cannot write the input");
     }
     if (rest_.empty()) {
       to_program.close();
@@ -135,7 +136,7 @@ class Exchange {
     while ((got = ::read(from_program[i].number(), buffer_.data(), most < buffer_.size() ? most : buffer_.size())) <
            0) {
       if (errno != EINTR) {
-        throw_system_error(errno, "cannot read the output");
+        throw_system_error(errno, "subprocess::run: cannot read the output");
       }
     }
     into_[i]->append(buffer_, 0, static_cast<std::size_t>(got));

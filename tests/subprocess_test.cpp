@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <conc/process.hpp>
+#include <conc/subprocess.hpp>
 
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
@@ -356,7 +356,7 @@ TEST_CASE("subprocess: what is left in a pipe is read without waiting for its en
   conc::detail::Exchange exchange{{}, out, err};
   conc::detail::Pipe pipes[2];
   for (const int i : {0, 1}) {
-    pipes[i].open();
+    pipes[i].open("test");
     exchange.from_program[i] = std::move(pipes[i].read_end);
   }
   REQUIRE(::write(pipes[0].write_end.number(), text.data(), text.size()) == 10'000);
@@ -393,7 +393,7 @@ TEST_CASE("subprocess: a program that has ended in time is no timeout, however l
   {
     conc::detail::SpawnPlan plan;
     conc::detail::Pipe pipes[2];
-    for (conc::detail::Pipe& pipe : pipes) pipe.open();
+    for (conc::detail::Pipe& pipe : pipes) pipe.open("test");
     plan.duplicate(pipes[0].read_end.number(), STDIN_FILENO);
     plan.duplicate(pipes[1].write_end.number(), STDOUT_FILENO);
     plan.isolate();

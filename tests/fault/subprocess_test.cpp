@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Descriptors and memory that run out around a program that is run.
 #include <sys/resource.h>
-#include <conc/process.hpp>
+#include <conc/subprocess.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>

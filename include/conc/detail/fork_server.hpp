@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// The fork server: a process forked while this one had one thread and little memory, which forks the workers.
+///
+/// It is a child of this process that no wait reports but one with __WALL, and whose end sends no signal: what the
+/// program does with its children and with SIGCHLD does not meet it.
+///
+///   this process --- socket: request, descriptors ---> server --- fork ---> worker
+///                <-- socket: answer ------------------        --- ends ---> zombie, until this process asks for its status
+///
+/// Whoever of the three ends, however that comes:
+///   a worker      stays a zombie of the server's, so its number, and that of its process group, is nobody else's until
+///                 its status was asked for. This process sees its end by a pidfd.
+///   the server    takes its workers along: the system kills them. This process sees the end of the socket.
+///   this process  is seen by the server, by a pidfd and by the end of the socket, whichever comes first: a child that this
+///                 process has forked may hold the socket open. It kills all workers with their process groups.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <conc/detail/descriptor.hpp>
+#include <conc/detail/sync.hpp>
+#include <conc/detail/worker_entry.hpp>
+#include <conc/error.hpp>
+#include <conc/lock.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace conc::inline CONC_ABI::detail {
+
+struct ServerRequest {
+  enum Kind : std::uint32_t { start, kill, reap };
+  Kind kind = start;
+  pid_t pid = 0;              // kill and reap: which worker
+  std::uint32_t streams = 0;  // start: bit n is set if descriptor n of this process is open and comes along
+};
+
+struct ServerReply {
+  int error = 0;   // 0, or why not; then the rest means nothing
+  pid_t pid = 0;   // start: the worker
+  int status = 0;  // reap: its exit status, or -N
+};
+
+/// What comes with a request to start: the worker's two pipe ends, the working directory, standard output and error.
+inline constexpr std::size_t kMostPassed = 5;
+
+/// What runs in the server process. Uses no lock, and nothing of the program but its memory allocator.
+class ForkServerLoop {
+ public:
+  ForkServerLoop(int socket, int program) noexcept : socket_{socket}, program_{program} {}
+
+  [[noreturn]] void run() noexcept {
+    for (;;) {
+      pollfd fds[2] = {{socket_, POLLIN, 0}, {program_, POLLIN, 0}};
+      const int ready = ::poll(fds, 2, -1);
+      if (ready > 0 && fds[1].revents != 0) {
+        end();
+      }
+      if (ready > 0) {
+        handle();
+      }
+    }
+  }
+
+ private:
+  struct Passed {
+    int numbers[kMostPassed];
+    std::size_t count = 0;
+
+    ~Passed() {
+      for (std::size_t i = 0; i < count; ++i) {
+        ::close(numbers[i]);
+      }
+    }
+  };
+
+  /// The program is gone: so are its workers, and what they have started in their process groups.
+  [[noreturn]] void end() noexcept {
+    for (const pid_t worker : workers_) {
+      kill(worker);
+    }
+    for (const pid_t worker : workers_) {
+      siginfo_t unused{};
+      while (::waitid(P_PID, static_cast<id_t>(worker), &unused, WEXITED) != 0 && errno == EINTR) {
+      }
+    }
+    ::_exit(0);
+  }
+
+  static void kill(pid_t worker) noexcept {
+    ::kill(-worker, SIGKILL);
+    ::kill(worker, SIGKILL);  // it may have left its group
+  }
+
+  void handle() noexcept {
+    ServerRequest request;
+    Passed passed;
+    iovec parts[2] = {{&request, sizeof request}, {text_, sizeof text_}};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed.numbers)];
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t got = ::recvmsg(socket_, &message, MSG_CMSG_CLOEXEC);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS)) {
+      return;
+    }
+    if (got < static_cast<ssize_t>(sizeof request)) {
+      end();
+    }
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+      if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) {
+        passed.count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        std::memcpy(passed.numbers, CMSG_DATA(part), passed.count * sizeof(int));
+      }
+    }
+    ServerReply reply;
+    if (request.kind == ServerRequest::start) {
+      const std::size_t expected = 3 + static_cast<std::size_t>(std::popcount(request.streams));
+      if ((message.msg_flags & MSG_CTRUNC) != 0 || passed.count != expected) {
+        reply.error = EMFILE;  // the system gave the server fewer descriptors than were sent
+      } else if ((message.msg_flags & MSG_TRUNC) != 0) {
+        reply.error = EMSGSIZE;
+      } else {
+        start(request, passed, {text_, static_cast<std::size_t>(got) - sizeof request}, reply);
+      }
+    } else {
+      look_after(request, reply);
+    }
+    while (::send(socket_, &reply, sizeof reply, MSG_NOSIGNAL) < 0) {
+      if (errno != EINTR && errno != ENOMEM && errno != ENOBUFS) {
+        end();
+      }
+    }
+  }
+
+  void start(const ServerRequest& request, Passed& passed, std::string_view preload, ServerReply& reply) noexcept {
+    try {
+      workers_.reserve(workers_.size() + 1);
+    } catch (...) {
+      reply.error = ENOMEM;
+      return;
+    }
+    const pid_t server = ::getpid();
+    const pid_t worker = ::fork();
+    if (worker == 0) {
+      ::close(socket_);
+      ::close(program_);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != server) {  // it ended before
+        ::_exit(1);
+      }
+      ::setpgid(0, 0);
+      if (::fchdir(passed.numbers[2]) != 0) {
+        ::_exit(1);
+      }
+      std::size_t next = 3;
+      for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+        if ((request.streams >> static_cast<unsigned>(stream) & 1U) != 0) {
+          ::dup2(passed.numbers[next++], stream);
+        }
+      }
+      for (std::size_t i = 2; i < passed.count; ++i) {
+        ::close(passed.numbers[i]);
+      }
+      be_worker(passed.numbers[0], passed.numbers[1], preload);
+    }
+    if (worker < 0) {
+      reply.error = errno;
+      return;
+    }
+    ::setpgid(worker, worker);  // both do it, so that it is done when either goes on
+    workers_.push_back(worker);
+    reply.pid = worker;
+  }
+
+  /// Kills a worker with its process group, or waits for its end.
+  void look_after(const ServerRequest& request, ServerReply& reply) noexcept {
+    reply.error = ESRCH;
+    for (pid_t& worker : workers_) {
+      if (worker != request.pid) {
+        continue;
+      }
+      reply.error = 0;
+      if (request.kind == ServerRequest::kill) {
+        kill(worker);
+        return;
+      }
+      siginfo_t info{};
+      while (::waitid(P_PID, static_cast<id_t>(worker), &info, WEXITED) != 0) {
+        if (errno != EINTR) {
+          reply.error = errno;
+          break;
+        }
+      }
+      reply.status = exit_status(info);
+      worker = workers_.back();
+      workers_.pop_back();
+      return;
+    }
+  }
+
+  int socket_;
+  int program_;                 // a pidfd of the program
+  std::vector<pid_t> workers_;  // those whose status was not asked for yet
+  char text_[kMostPreload];
+};
+
+/// How many threads this process has; 0 if the system does not tell.
+inline std::size_t count_threads() noexcept {
+  struct stat tasks {};
+  // A directory's links are itself, its parent's entry and one for each thread (proc(5)).
+  return ::stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > 2 ? tasks.st_nlink - 2 : 0;
+}
+
+/// Whether the calling thread is the only one of this process. The system counts a joined thread a moment longer.
+inline bool is_single_threaded() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  constexpr std::size_t most =
+      2;  // ThreadSanitizer has a thread of its own, before there is a second one of the program
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  constexpr std::size_t most = 2;
+#else
+  constexpr std::size_t most = 1;
+#endif
+#else
+  constexpr std::size_t most = 1;
+#endif
+  const sync::TimePoint end = sync::now() + std::chrono::milliseconds{10};
+  for (;;) {
+    const std::size_t threads = count_threads();
+    if (threads != 0 && threads <= most) {
+      return true;
+    }
+    if (threads == 0 || sync::now() >= end) {
+      return false;
+    }
+    sync::yield();
+  }
+}
+
+/// This process's end of it. Never destroyed; the server ends when the process does.
+class ForkServer {
+ public:
+  struct Started {
+    pid_t pid = 0;
+    std::uint64_t server = 0;  // which of the servers that this process has had
+    Descriptor pidfd;
+  };
+
+  constexpr ForkServer() noexcept = default;
+
+  /// Forks the server, unless there is one or other threads run.
+  /// @throws std::system_error
+  void prepare() {
+    const ScopedLock guard{lock_};
+    if (socket_ < 0 && is_single_threaded()) {
+      launch();
+    }
+  }
+
+  /// Starts a worker with these ends of its pipes. See WorkerProcess::start.
+  Started start(int calls, int results, const std::vector<std::string>& preload) {
+    const std::string text = preload_text(preload);
+    const Descriptor directory = above_standard(Descriptor{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)});
+    if (!directory.is_open()) {
+      throw_system_error(errno, "fork server: the working directory");
+    }
+    ServerRequest request;
+    int passed[kMostPassed] = {calls, results, directory.number()};
+    std::size_t count = 3;
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+      if (::fcntl(stream, F_GETFD) >= 0) {
+        request.streams |= 1U << static_cast<unsigned>(stream);
+        passed[count++] = stream;
+      }
+    }
+    const ScopedLock guard{lock_};
+    if (socket_ < 0) {
+      if (!is_single_threaded()) {
+        const std::string threads = std::to_string(count_threads());
+        if (servers_ > 0 && !forked_) {
+          throw BrokenProcessPool{"the fork server has ended, and no other can be started while the program has " +
+                                  threads + " threads"};
+        }
+        throw_usage_error("no fork server: call conc::process_init(argc, argv) first in main; now there are " +
+                          threads + " threads, and only a process with one can become a server");
+      }
+      launch();
+    }
+    ServerReply reply;
+    if (const int error = ask(request, {passed, count}, text, reply); error != 0) {
+      throw_system_error(error, "fork server: cannot be asked for a worker");
+    }
+    if (reply.error != 0) {
+      throw_system_error(reply.error, "fork server: cannot start a worker");
+    }
+    Started worker{reply.pid, servers_, pidfd_of(reply.pid)};
+    if (!worker.pidfd.is_open()) {
+      const int error = errno;
+      put_away(reply.pid);
+      throw_system_error(error, "fork server: no pidfd for a worker");
+    }
+    // While the server lives nobody else can have that number. If it does now, it did when the pidfd was opened.
+    if (await_end(pidfd_, {})) {
+      lose();
+    }
+    return worker;
+  }
+
+  /// Kills the worker with its process group.
+  void kill(pid_t pid, std::uint64_t server) noexcept {
+    const ScopedLock guard{lock_};
+    if (socket_ >= 0 && server == servers_) {
+      ServerReply reply;
+      try_ask({ServerRequest::kill, pid}, reply);
+    }
+  }
+
+  /// The status of a worker that has ended; nothing if the server has, too.
+  std::optional<int> reap(pid_t pid, std::uint64_t server) noexcept {
+    const ScopedLock guard{lock_};
+    ServerReply reply;
+    if (socket_ < 0 || server != servers_ || !try_ask({ServerRequest::reap, pid}, reply) || reply.error != 0) {
+      return std::nullopt;
+    }
+    return reply.status;
+  }
+
+  /// In a forked child, which has no server: what it has is its parent's, and a thread that does not exist here may have
+  /// held the lock.
+  void forget() noexcept {
+    std::construct_at(&lock_);
+    for (int* const number : {&socket_, &pidfd_}) {
+      if (*number >= 0) {
+        ::close(std::exchange(*number, -1));
+      }
+    }
+    forked_ = true;
+  }
+
+  static int forget_in_children() noexcept;
+  pid_t pid() const noexcept { return pid_; }
+
+ private:
+  struct Numbers {
+    const int* first;
+    std::size_t count;
+  };
+
+  void launch() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+      throw_system_error(errno, "fork server: no socket");
+    }
+    Descriptor mine{ends[0]};
+    Descriptor other{ends[1]};
+    // The server moves what it keeps to the numbers 3 and 4.
+    mine = at_least(5, std::move(mine));
+    other = at_least(5, std::move(other));
+    const Descriptor self = at_least(5, pidfd_of(::getpid()));
+    const Descriptor null = at_least(5, Descriptor{::open("/dev/null", O_RDWR | O_CLOEXEC)});
+    Descriptor child = at_least(5, pidfd_of(::getpid()));  // a place for what clone() gives
+    for (const Descriptor* const needed :
+         {&std::as_const(mine), &std::as_const(other), &self, &null, &std::as_const(child)}) {
+      if (!needed->is_open()) {
+        throw_system_error(errno, "fork server: no descriptor");
+      }
+    }
+    std::fflush(nullptr);  // what is left in a buffer would be written once more by each worker
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);  // no handler of the program may run in the server
+    int pidfd = -1;
+    // As fork(2), but it sends no signal when it ends, so that only waits with __WALL know it (clone(2)). What the C library
+    // does around its fork() is for a process with several threads, and for its handlers, which are for the workers.
+    const auto pid = static_cast<pid_t>(::syscall(SYS_clone, CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr));
+    if (pid == 0) {
+      serve_requests(other.number(), self.number(), null.number());
+    }
+    const int error = errno;
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (pid < 0) {
+      throw_system_error(error, "fork server: cannot be started");
+    }
+    ::dup3(pidfd, child.number(), O_CLOEXEC);
+    ::close(pidfd);
+    pid_ = pid;
+    socket_ = mine.release();
+    pidfd_ = child.release();
+    forked_ = false;
+    ++servers_;
+  }
+
+  /// What the new process does first: it lets go of all that is the program's.
+  [[noreturn]] void serve_requests(int socket, int program, int null) noexcept {
+    ::setpgid(0, 0);
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+      ::dup2(null, stream);
+    }
+    ::dup3(socket, 3, O_CLOEXEC);
+    ::dup3(program, 4, O_CLOEXEC);
+    ::closefrom(5);
+    socket_ = -1;  // closed by now; the numbers will be others'
+    pidfd_ = -1;
+    forget();
+    lifeline.drop();
+    reset_signals();
+    ForkServerLoop{3, 4}.run();
+  }
+
+  /// @return 0, or the error number with which it could not be asked
+  /// @throws BrokenProcessPool if the server is gone
+  int ask(const ServerRequest& request, Numbers passed, const std::string& text, ServerReply& reply) {
+    const NoCancellation whole;  // half of an exchange would leave an answer that belongs to nobody
+    ServerRequest sent = request;
+    iovec parts[2] = {{&sent, sizeof sent}, {const_cast<char*>(text.data()), text.size()}};
+    alignas(cmsghdr) char control[CMSG_SPACE(kMostPassed * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    if (passed.count != 0) {
+      message.msg_control = control;
+      message.msg_controllen = CMSG_SPACE(passed.count * sizeof(int));
+      cmsghdr* const rights = CMSG_FIRSTHDR(&message);
+      rights->cmsg_level = SOL_SOCKET;
+      rights->cmsg_type = SCM_RIGHTS;
+      rights->cmsg_len = CMSG_LEN(passed.count * sizeof(int));
+      std::memcpy(CMSG_DATA(rights), passed.first, passed.count * sizeof(int));
+    }
+    while (::sendmsg(socket_, &message, MSG_NOSIGNAL) < 0) {
+      if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) {
+        lose();
+      }
+      if (errno != EINTR) {
+        return errno;
+      }
+    }
+    ssize_t got = 0;
+    while ((got = ::recv(socket_, &reply, sizeof reply, 0)) < 0 && errno == EINTR) {
+    }
+    if (got != static_cast<ssize_t>(sizeof reply)) {
+      lose();
+    }
+    return 0;
+  }
+
+  bool try_ask(const ServerRequest& request, ServerReply& reply) noexcept {
+    try {
+      return ask(request, {nullptr, 0}, {}, reply) == 0;
+    } catch (...) {
+      return false;
+    }
+  }
+
+  /// Ends and waits for a worker that nobody will get.
+  void put_away(pid_t pid) noexcept {
+    ServerReply reply;
+    if (try_ask({ServerRequest::kill, pid}, reply)) {
+      try_ask({ServerRequest::reap, pid}, reply);
+    }
+  }
+
+  /// The server is gone, or does not make sense: nothing is left of it.
+  [[noreturn]] void lose() {
+    ::syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+    siginfo_t info{};
+    int failed = 0;
+    while ((failed = ::waitid(by_pidfd, static_cast<id_t>(pidfd_), &info, WEXITED | __WALL)) != 0 && errno == EINTR) {
+    }
+    ::close(std::exchange(socket_, -1));
+    ::close(std::exchange(pidfd_, -1));
+    throw BrokenProcessPool{"the fork server (process " + std::to_string(pid_) + ") " +
+                            how_it_ended(failed == 0 ? std::optional{exit_status(info)} : std::nullopt)};
+  }
+
+  Lock lock_;        // one exchange at a time
+  int socket_ = -1;  // negative: there is no server
+  int pidfd_ = -1;   // of the server
+  pid_t pid_ = 0;
+  bool forked_ = false;        // this process is a child of the one that had the server
+  std::uint64_t servers_ = 0;  // how many there have been
+};
+
+[[gnu::visibility("default")]] inline constinit ForkServer fork_server{};
+
+inline int ForkServer::forget_in_children() noexcept {
+  return pthread_atfork(nullptr, nullptr, [] { fork_server.forget(); });
+}
+[[gnu::visibility("default")]] inline const int fork_server_is_forgotten = ForkServer::forget_in_children();
+
+}  // namespace conc::inline CONC_ABI::detail
