@@ -11,6 +11,7 @@
 #include <conc/thread.hpp>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -20,6 +21,13 @@ namespace conc::inline CONC_ABI {
 struct ExecutorShutdownOptions {
   bool wait = true;             ///< until all tasks are done and the workers have ended
   bool cancel_futures = false;  ///< cancel what has not started
+};
+
+/// What submitting from outside does when max_queued tasks are queued already.
+enum class WhenFull : std::uint8_t {
+  block,          ///< waits until there is room
+  raise,          ///< throws QueueFull
+  run_by_caller,  ///< runs the task on the calling thread
 };
 
 /// Something that runs tasks: submit(fn, args...) gives a Future, detach(fn, args...) gives nothing.

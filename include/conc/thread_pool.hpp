@@ -31,13 +31,6 @@ namespace detail {
 constexpr std::size_t default_workers(unsigned usable_cpus) noexcept { return usable_cpus < 28 ? usable_cpus + 4 : 32; }
 }  // namespace detail
 
-/// What submitting from outside does when max_queued tasks are queued already.
-enum class WhenFull : std::uint8_t {
-  block,          ///< waits until there is room
-  raise,          ///< throws QueueFull
-  run_by_caller,  ///< runs the task on the calling thread
-};
-
 /// What a ThreadPoolExecutor may be told.
 struct ThreadPoolOptions {
   std::optional<int> max_workers{};  ///< default: usable CPUs + 4, at most 32

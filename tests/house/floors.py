@@ -46,7 +46,6 @@ FLOORS = {
     "semaphore.hpp": 2,
     # Made of those.
     "pickle.hpp": 3,
-    "shared_array.hpp": 4.5,
     "condition.hpp": 3,
     "detail/locked_items.hpp": 3,
     "detail/channel.hpp": 3.5,
@@ -67,11 +66,17 @@ FLOORS = {
     "remote_error.hpp": 5,
     "detail/remote_exception.hpp": 5.6,
     "detail/remote_code.hpp": 5.8,
+    "detail/frame.hpp": 1,
     "detail/worker_loop.hpp": 6.7,
     "detail/worker_entry.hpp": 6.8,
     "detail/fork_server.hpp": 6.9,
     "detail/worker_process.hpp": 7,
     "process.hpp": 8,
+    # The pool of them.
+    "detail/broker.hpp": 4,
+    "detail/shipment.hpp": 6,
+    "detail/process_workers.hpp": 7.5,
+    "process_pool.hpp": 8.5,
     # Futures: the state, what is done with it, the handles; then what needs several of them.
     "detail/recycler.hpp": 2.5,
     "detail/action.hpp": 3,

@@ -32,6 +32,9 @@ extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)())
 // There only in a test that wants other options.
 extern "C" [[gnu::weak]] const char conc_test_tsan_options[];
 
+// There only in a test that includes processes.hpp: prepares for worker processes, before there are other threads.
+extern "C" [[gnu::weak]] void conc_test_process_init(int argc, char** argv);
+
 // ThreadSanitizer would spend a second at the end of each process, waiting for races with the watchdog.
 extern "C" const char* __tsan_default_options() {
   return conc_test_tsan_options != nullptr ? conc_test_tsan_options : "atexit_sleep_ms=0";
@@ -195,6 +198,7 @@ std::string conc_test::take_stderr() {
 }
 
 int main(int argc, char** argv) {
+  if (conc_test_process_init != nullptr) conc_test_process_init(argc, argv);
   if (::mkdtemp(temporary_directory().data()) == nullptr) {
     std::perror("mkdtemp");
     return EXIT_FAILURE;

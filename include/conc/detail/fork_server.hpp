@@ -283,6 +283,13 @@ class ForkServer {
     }
   }
 
+  /// Sees to it that there is a server.
+  /// @throws as WorkerProcess::prepare()
+  void require() {
+    const ScopedLock guard{lock_};
+    need();
+  }
+
   /// Starts a worker with these ends of its pipes. See WorkerProcess::start.
   Started start(int calls, int results, const std::vector<std::string>& preload) {
     const std::string text = preload_text(preload);
@@ -300,18 +307,7 @@ class ForkServer {
       }
     }
     const ScopedLock guard{lock_};
-    if (socket_ < 0) {
-      if (!is_single_threaded()) {
-        const std::string threads = std::to_string(count_threads());
-        if (servers_ > 0 && !forked_) {
-          throw BrokenProcessPool{"the fork server has ended, and no other can be started while the program has " +
-                                  threads + " threads"};
-        }
-        throw_usage_error("no fork server: call conc::process_init(argc, argv) first in main; now there are " +
-                          threads + " threads, and only a process with one can become a server");
-      }
-      launch();
-    }
+    need();
     ServerReply reply;
     if (const int error = ask(request, {passed, count}, text, reply); error != 0) {
       throw_system_error(error, "fork server: cannot be asked for a worker");
@@ -371,6 +367,21 @@ class ForkServer {
     const int* first;
     std::size_t count;
   };
+
+  void need() {
+    if (socket_ < 0) {
+      if (!is_single_threaded()) {
+        const std::string threads = std::to_string(count_threads());
+        if (servers_ > 0 && !forked_) {
+          throw BrokenProcessPool{"the fork server has ended, and no other can be started while the program has " +
+                                  threads + " threads"};
+        }
+        throw_usage_error("no fork server: call conc::process_init(argc, argv) first in main; now there are " +
+                          threads + " threads, and only a process with one can become a server");
+      }
+      launch();
+    }
+  }
 
   void launch() {
     int ends[2];

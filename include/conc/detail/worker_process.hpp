@@ -74,6 +74,18 @@ class WorkerProcess {
  public:
   WorkerProcess() noexcept = default;
 
+  /// Sees to it that start() will do, also when the program has more threads.
+  /// @throws UsageError if the method needs process_init() and that was not called first in main, or if this process is a
+  ///         worker that is just being started; BrokenProcessPool if the fork server has ended; std::system_error.
+  static void prepare(StartMethod method) {
+    check_not_being_started();
+    if (method == StartMethod::fork_server) {
+      fork_server.require();
+    } else if (method == StartMethod::spawn) {
+      check_initialized();
+    }
+  }
+
   /// Starts a process that serves what comes from `calls`, answers to `results`, and never comes back from there. It
   /// leads a process group of its own, reads /dev/null, writes where this process's standard output and error go now,
   /// begins in its working directory, and has no other descriptor but these two and, if it was not the fork server that
@@ -86,10 +98,7 @@ class WorkerProcess {
   ///         Whatever it throws, no process and no descriptor is left.
   static WorkerProcess start(StartMethod method, Descriptor calls, Descriptor results,
                              const std::vector<std::string>& preload = {}) {
-    if (worker_state == WorkerState::starting || (!process_is_initialized && is_spawned_worker())) {
-      throw_usage_error(
-          "a worker that is being started cannot start workers: make pools in main, after process_init()");
-    }
+    check_not_being_started();
     WorkerProcess worker;
     worker.owner_ = ::getpid();
     if (method == StartMethod::fork_server) {
@@ -206,6 +215,19 @@ class WorkerProcess {
     Descriptor null;
   };
 
+  static void check_not_being_started() {
+    if (worker_state == WorkerState::starting || (!process_is_initialized && is_spawned_worker())) {
+      throw_usage_error(
+          "a worker that is being started cannot start workers: make pools in main, after process_init()");
+    }
+  }
+  static void check_initialized() {
+    if (!process_is_initialized) {
+      throw_usage_error(
+          "StartMethod::spawn: call conc::process_init(argc, argv) first in main: the new process runs main, too");
+    }
+  }
+
   static bool is_open(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
 
   static pid_t fork_worker(const Ends& ends, const std::string& preload) {
@@ -243,10 +265,7 @@ class WorkerProcess {
   }
 
   static pid_t spawn_worker(const Ends& ends, const std::vector<std::string>& preload) {
-    if (!process_is_initialized) {
-      throw_usage_error(
-          "StartMethod::spawn: call conc::process_init(argc, argv) first in main: the new process runs main, too");
-    }
+    check_initialized();
     std::vector<std::string> args{program_invocation_name, std::string{kSpawnFlag} + std::to_string(::getpid())};
     args.insert(args.end(), preload.begin(), preload.end());
     const std::vector<char*> argv = pointers_to(args);

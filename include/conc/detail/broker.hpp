@@ -1,0 +1,623 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// Broker: hands calls to worker processes and takes their answers, whatever becomes of the workers.
+///
+/// It knows nothing of processes and pipes. `Workers` does, or in the explorations a handful of threads that may die at any
+/// step; so what is explored is what runs. Of `Workers` it wants:
+///
+///   Parcel                    a call on its way: see Shipment
+///   start(i, broker)          starts worker i; throws if it cannot
+///   send(i, parcel)           passes a call on to worker i; never waits, never fails
+///   close(i)                  no more calls for worker i: it ends after those it has
+///   kill(i, signal)           its end will be told like any other
+///   wait(broker, end)         waits until something happens or `end`, then tells the broker: on_ready, on_answer,
+///                             on_initializer_failed, on_garbage, on_end
+///   wake()                    makes wait() return; from any thread
+///   pid(i), describe(i)       of a worker that was started: a number, and "worker process 123"
+#pragma once
+
+#include <signal.h>
+
+#include <conc/condition.hpp>
+#include <conc/deadline.hpp>
+#include <conc/detail/sync.hpp>
+#include <conc/error.hpp>
+#include <conc/lock.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace conc::inline CONC_ABI::detail {
+
+/// Parcels in order. Owns none of them.
+template <class Parcel>
+class ParcelList {
+ public:
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] Parcel& front() const noexcept { return *first_; }
+
+  void push_back(Parcel& parcel) noexcept {
+    parcel.next = nullptr;
+    (first_ == nullptr ? first_ : last_->next) = &parcel;
+    last_ = &parcel;
+    ++size_;
+  }
+  void push_front(Parcel& parcel) noexcept {
+    parcel.next = first_;
+    last_ = first_ == nullptr ? &parcel : last_;
+    first_ = &parcel;
+    ++size_;
+  }
+  Parcel& pop_front() noexcept {
+    Parcel& parcel = *first_;
+    first_ = parcel.next;
+    --size_;
+    return parcel;
+  }
+  /// Appends what is in `other`, which is empty then.
+  void splice_back(ParcelList& other) noexcept {
+    if (!other.empty()) {
+      (first_ == nullptr ? first_ : last_->next) = other.first_;
+      last_ = other.last_;
+      size_ += other.size_;
+      other = {};
+    }
+  }
+
+ private:
+  Parcel* first_ = nullptr;
+  Parcel* last_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// What a broker is told about its work.
+struct BrokerOptions {
+  std::size_t max_workers;
+  std::size_t prefetch;              // calls that a worker may have, at most
+  std::size_t max_tasks_per_worker;  // 0: any number
+  std::size_t max_queued;            // calls that wait for a worker, at most; 0: any number
+  bool waits_when_full;              // else QueueFull is thrown
+  bool respawns;                     // the death of a worker costs only the call it ran
+  bool initializes;                  // workers say that they are ready before they run calls
+};
+
+/// What a broker has done and is doing.
+struct BrokerNumbers {
+  std::size_t queued = 0;
+  std::size_t with_workers = 0;
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t retried = 0;
+  std::uint64_t died = 0;
+  std::size_t workers = 0;
+};
+
+/// How a call comes back.
+enum class Arrival : std::uint8_t { succeeded, failed };
+
+/// One thread, the manager, calls run(); the members above the line may be called by any thread.
+///
+/// A worker has its calls in a row, and answers them in that order: so the first one is what it is at work on, and that
+/// is the one to blame when it dies. The others go back to the head of the queue. So a call is lost only with the worker
+/// that ran it, and runs twice only if it may be retried.
+///
+/// A call that waits behind another one at a worker cannot be taken back, so a worker gets more than one only as long as
+/// it answers quickly.
+template <class Workers>
+class Broker {
+ public:
+  using Parcel = typename Workers::Parcel;
+  using Parcels = ParcelList<Parcel>;
+
+  Broker(BrokerOptions options, Workers& workers) : options_{options}, workers_{workers}, slots_(options.max_workers) {
+    pids_.reserve(options.max_workers);
+  }
+
+  /// Accepts a call. From now on the broker owns it.
+  /// @param deputy  called by the manager, in a callback: never waits for itself
+  /// @throws UsageError after close(), BrokenProcessPool, QueueFull. Then it was not accepted.
+  void push(Parcel& parcel, bool deputy) {
+    bool ring = false;
+    {
+      const ScopedLock guard{lock_};
+      check_open();
+      if (options_.max_queued != 0 && !deputy) {
+        if (!options_.waits_when_full && pending_.size() >= options_.max_queued) {
+          throw QueueFull{"ProcessPoolExecutor::submit: " + std::to_string(options_.max_queued) +
+                          " tasks are queued already"};
+        }
+        changed_.wait_for([this] { return pending_.size() < options_.max_queued || !open(); });
+        check_open();
+      }
+      pending_.push_back(parcel);
+      ++unsettled_;
+      ring = ring_once();
+    }
+    if (ring) {
+      workers_.wake();
+    }
+  }
+
+  /// No call is accepted any more; the manager ends when all have been answered.
+  /// @param cancel  those that have not left are withdrawn, here and now
+  void close(bool cancel) {
+    Parcels withdrawn;
+    tell([this, cancel, &withdrawn] {
+      closed_ = true;
+      Parcels kept;
+      while (cancel && !pending_.empty()) {
+        Parcel& parcel = pending_.pop_front();
+        (parcel.started ? kept : withdrawn).push_back(parcel);
+      }
+      pending_.splice_back(kept);
+    });
+    if (const std::size_t count = withdrawn.size(); count != 0) {
+      while (!withdrawn.empty()) {
+        withdrawn.pop_front().withdraw();
+      }
+      tell([this, count] {
+        unsettled_ -= count;
+        numbers_.cancelled += count;
+      });
+    }
+  }
+
+  /// Ends the workers by a signal. What they have, and what is queued, fails.
+  void kill(int signal) {
+    tell([this, signal] {
+      closed_ = true;
+      signal_ = signal;
+    });
+  }
+
+  [[nodiscard]] bool closed() {
+    const ScopedLock guard{lock_};
+    return closed_;
+  }
+
+  /// @return false if `deadline` came before all calls were answered
+  bool wait_idle(Deadline deadline) {
+    const ScopedLock guard{lock_};
+    return changed_.wait_for([this] { return unsettled_ == 0; }, deadline);
+  }
+
+  [[nodiscard]] BrokerNumbers numbers() {
+    const ScopedLock guard{lock_};
+    BrokerNumbers numbers = numbers_;
+    numbers.queued = pending_.size();
+    numbers.with_workers = unsettled_ - pending_.size();
+    numbers.workers = pids_.size();
+    return numbers;
+  }
+
+  [[nodiscard]] std::vector<int> pids() {
+    const ScopedLock guard{lock_};
+    return pids_;
+  }
+
+  // ---- The manager's.
+
+  /// Until all workers have ended, after close().
+  void run() {
+    for (bool more = true; more;) {
+      try {
+        listen();
+        assign();
+        more = !settle_and_look_for_the_end();
+        if (more) {
+          workers_.wait(*this, next_deadline());
+          expire();
+        }
+      } catch (const std::exception& error) {
+        break_pool(error.what(), SIGKILL);
+      }
+    }
+  }
+
+  /// The worker has come so far that it runs calls.
+  void on_ready(std::size_t i) {
+    Slot& slot = slots_[i];
+    slot.ready = true;
+    slot.since = sync::now();
+    false_starts_ = 0;
+  }
+
+  void on_initializer_failed(std::size_t i, const std::string& why) {
+    break_pool("an initializer failed in " + workers_.describe(i) + ": " + why, SIGKILL);
+  }
+
+  /// An answer that no worker gives to what it was sent.
+  void on_garbage(std::size_t i, const char* what) { condemn(slots_[i], i, what); }
+
+  /// @param deliver  called with the call, which it hands the answer
+  template <class Deliver>
+  void on_answer(std::size_t i, std::uint64_t id, Arrival arrival, Deliver deliver) {
+    Slot& slot = slots_[i];
+    if (slot.parcels.empty() || slot.parcels.front().id != id) {
+      if (!broken_) {
+        condemn(slot, i, "answered what it was not asked");
+      }
+      return;
+    }
+    const sync::TimePoint now = sync::now();
+    const auto took = now - slot.since;
+    slot.since = now;
+    if (took < kQuick) {
+      slot.credit = slot.credit * 2 < options_.prefetch ? slot.credit * 2 : options_.prefetch;
+    } else if (took > kSlow) {
+      slot.credit = 1;
+    }
+    {
+      const ScopedLock guard{lock_};
+      ++(arrival == Arrival::succeeded ? numbers_.succeeded : numbers_.failed);
+    }
+    deliver(slot.parcels.pop_front());
+    ++settled_;
+  }
+
+  /// The worker is gone, and everything that it has answered was told before.
+  /// @param how  "was killed by signal 11 (SIGSEGV)"
+  void on_end(std::size_t i, const std::string& how) {
+    Slot slot = std::exchange(slots_[i], Slot{});
+    --live_;
+    {
+      const ScopedLock guard{lock_};
+      std::erase(pids_, workers_.pid(i));
+    }
+    if (broken_ || (slot.closing && slot.parcels.empty())) {
+      return;
+    }
+    const std::string who = workers_.describe(i);
+    if (slot.expired != 0 && !slot.parcels.empty() && slot.parcels.front().id == slot.expired) {
+      Parcel& late = slot.parcels.pop_front();
+      if (!may_retry(late)) {
+        fail<TimeoutError>(late, "ProcessPoolExecutor: " + late.name() + " did not end in time, and " + who +
+                                     ", which ran it, was killed");
+      }
+    } else if (slot.expired == 0) {
+      bury(slot, who + " " + (slot.garbage == nullptr ? how : std::string{slot.garbage} + " and was killed"));
+    }
+    if (broken_) {
+      fail_all(slot.parcels, broken());
+    } else {
+      const ScopedLock guard{lock_};
+      slot.parcels.splice_back(pending_);
+      pending_ = slot.parcels;
+    }
+  }
+
+ private:
+  struct Slot {
+    bool live = false;
+    bool ready = false;
+    bool closing = false;           // no more calls for it: it is to end
+    bool dying = false;             // was killed
+    const char* garbage = nullptr;  // why
+    std::uint64_t expired = 0;      // the call for whose time it was killed; 0: none
+    std::size_t credit = 1;         // calls that it may have
+    std::size_t handed = 0;         // calls that it has had
+    sync::TimePoint since{};        // when it began the first of them, or was told to end
+    Parcels parcels;                // in order; it is at work on the first
+  };
+
+  static constexpr std::chrono::microseconds kQuick{200};  // several times what a round trip takes
+  static constexpr std::chrono::milliseconds kSlow{1};
+  static constexpr std::chrono::seconds kGrace{5};  // to flush its output
+  static constexpr unsigned kMostFalseStarts = 100;
+
+  // Any thread, with the lock held.
+
+  [[nodiscard]] bool open() const noexcept { return !closed_ && !broken_; }
+  void check_open() const {
+    if (broken_) {
+      throw BrokenProcessPool{"ProcessPoolExecutor::submit: the pool is broken: " + why_broken_};
+    }
+    if (closed_) {
+      throw_usage_error("ProcessPoolExecutor::submit: after shutdown");
+    }
+  }
+  /// The bell is rung once for each time the manager looks.
+  bool ring_once() noexcept { return !std::exchange(rung_, true); }
+
+  template <class Change>
+  void tell(Change change) {
+    {
+      const ScopedLock guard{lock_};
+      change();
+      rung_ = true;
+      changed_.notify_all();
+    }
+    workers_.wake();
+  }
+
+  // The manager.
+
+  void listen() {
+    int signal = 0;
+    {
+      const ScopedLock guard{lock_};
+      rung_ = false;
+      signal = std::exchange(signal_, 0);
+    }
+    if (signal != 0) {
+      break_pool("its workers were ended by signal " + std::to_string(signal), signal);
+    }
+  }
+
+  void assign() {
+    while (has_pending()) {
+      const std::optional<std::size_t> i = choose();
+      Parcel* const parcel = i ? next_parcel() : nullptr;
+      if (parcel == nullptr) {
+        return;
+      }
+      if (!parcel->started && !parcel->leave()) {
+        drop(*parcel);
+        continue;
+      }
+      parcel->started = true;
+      parcel->id = ++last_id_;
+      Slot& slot = slots_[*i];
+      if (slot.parcels.empty()) {
+        slot.since = sync::now();
+      }
+      slot.parcels.push_back(*parcel);
+      ++slot.handed;
+      workers_.send(*i, *parcel);
+      if (slot.handed == options_.max_tasks_per_worker) {
+        retire(slot, *i);
+      }
+    }
+  }
+
+  /// Whether a call waits for a worker. Drops those that were cancelled meanwhile.
+  bool has_pending() {
+    for (;;) {
+      Parcel* cancelled = nullptr;
+      {
+        const ScopedLock guard{lock_};
+        if (pending_.empty()) {
+          return false;
+        }
+        if (pending_.front().started || !pending_.front().cancelled()) {
+          return true;
+        }
+        cancelled = &pending_.pop_front();
+      }
+      drop(*cancelled);
+    }
+  }
+  /// The next call; null if it has been withdrawn just now.
+  Parcel* next_parcel() {
+    const ScopedLock guard{lock_};
+    return pending_.empty() ? nullptr : &pending_.pop_front();
+  }
+  Parcels all_pending() {
+    const ScopedLock guard{lock_};
+    return std::exchange(pending_, {});
+  }
+
+  /// A worker for the next call: an idle one, else a new one, else the one with the fewest of those that have room.
+  std::optional<std::size_t> choose() {
+    std::optional<std::size_t> best;
+    std::optional<std::size_t> vacant;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      const Slot& slot = slots_[i];
+      if (!slot.live) {
+        vacant = vacant ? vacant : std::optional{i};
+      } else if (!slot.closing && !slot.dying && slot.parcels.size() < slot.credit &&
+                 (!best || slot.parcels.size() < slots_[*best].parcels.size())) {
+        best = i;
+      }
+    }
+    if (vacant && (!best || !slots_[*best].parcels.empty()) && start(*vacant)) {
+      return vacant;
+    }
+    return best;
+  }
+
+  bool start(std::size_t i) {
+    try {
+      workers_.start(i);
+    } catch (...) {
+      if (live_ == 0) {  // else those that are there will do, and it is tried again with the next call
+        fail_all(all_pending(), std::current_exception());
+      }
+      return false;
+    }
+    {
+      const ScopedLock guard{lock_};
+      pids_.push_back(workers_.pid(i));
+    }
+    slots_[i].live = true;
+    slots_[i].ready = !options_.initializes;
+    slots_[i].since = sync::now();
+    ++live_;
+    return true;
+  }
+
+  void retire(Slot& slot, std::size_t i) {
+    slot.closing = true;
+    if (slot.parcels.empty()) {
+      slot.since = sync::now();
+    }
+    workers_.close(i);
+  }
+
+  void condemn(Slot& slot, std::size_t i, const char* what) {
+    if (!slot.dying) {
+      slot.dying = true;
+      slot.garbage = what;
+      workers_.kill(i, SIGKILL);
+    }
+  }
+
+  /// A worker has died that was not killed for a call's time.
+  void bury(Slot& slot, std::string what) {
+    {
+      const ScopedLock guard{lock_};
+      ++numbers_.died;
+    }
+    if (!slot.ready) {
+      what += " before it was initialized";
+      if (++false_starts_ > kMostFalseStarts) {
+        break_pool(what + ", and so did those before it", SIGKILL);
+      }
+    } else if (!slot.parcels.empty()) {
+      Parcel& victim = slot.parcels.pop_front();
+      what += " while it ran " + victim.name();
+      if (!options_.respawns || !may_retry(victim)) {
+        fail<BrokenProcessPool>(victim, "ProcessPoolExecutor: " + what);
+      }
+    }
+    if (!options_.respawns) {
+      break_pool(what, SIGKILL);
+    }
+  }
+
+  bool may_retry(Parcel& parcel) noexcept {
+    if (broken_ || parcel.retries == 0) {
+      return false;
+    }
+    --parcel.retries;
+    const ScopedLock guard{lock_};
+    pending_.push_front(parcel);
+    ++numbers_.retried;
+    return true;
+  }
+
+  /// Its caller does not want it any more.
+  void drop(Parcel& parcel) noexcept {
+    parcel.withdraw();
+    ++settled_;
+    const ScopedLock guard{lock_};
+    ++numbers_.cancelled;
+  }
+
+  [[nodiscard]] std::exception_ptr broken() const {
+    return make_error<BrokenProcessPool>(("ProcessPoolExecutor: the pool is broken: " + why_broken_).c_str());
+  }
+
+  template <class E>
+  void fail(Parcel& parcel, const std::string& why) {
+    fail(parcel, make_error<E>(why.c_str()));
+  }
+  void fail(Parcel& parcel, const std::exception_ptr& why) noexcept {
+    {
+      const ScopedLock guard{lock_};
+      ++numbers_.failed;
+    }
+    parcel.give_up(why);
+    ++settled_;
+  }
+  void fail_all(Parcels parcels, const std::exception_ptr& why) noexcept {
+    while (!parcels.empty()) {
+      fail(parcels.pop_front(), why);
+    }
+  }
+
+  void break_pool(const std::string& why, int signal) {
+    if (!broken_) {
+      const ScopedLock guard{lock_};
+      broken_ = true;
+      why_broken_ = why;
+      changed_.notify_all();
+    }
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].live) {
+        slots_[i].dying = true;
+        workers_.kill(i, signal);
+      }
+    }
+    const std::exception_ptr error = broken();
+    for (Slot& slot : slots_) {
+      fail_all(std::exchange(slot.parcels, {}), error);
+    }
+    fail_all(all_pending(), error);
+  }
+
+  /// Publishes what this round has brought. @return whether it was the last one
+  bool settle_and_look_for_the_end() {
+    bool ends = false;
+    {
+      const ScopedLock guard{lock_};
+      unsettled_ -= std::exchange(settled_, 0);
+      changed_.notify_all();
+      ends = !open() && unsettled_ == 0;
+    }
+    if (ends) {
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        if (slots_[i].live && !slots_[i].closing) {
+          retire(slots_[i], i);
+        }
+      }
+    }
+    return ends && live_ == 0;
+  }
+
+  [[nodiscard]] sync::TimePoint end_of(const Slot& slot) const noexcept {
+    if (!slot.live || slot.dying) {
+      return sync::forever;
+    }
+    if (!slot.parcels.empty()) {
+      const auto timeout = slot.parcels.front().timeout;
+      return slot.ready && timeout.count() != 0 ? slot.since + timeout : sync::forever;
+    }
+    return slot.closing ? slot.since + kGrace : sync::forever;
+  }
+
+  [[nodiscard]] sync::TimePoint next_deadline() const noexcept {
+    sync::TimePoint next = sync::forever;
+    for (const Slot& slot : slots_) {
+      const sync::TimePoint end = end_of(slot);
+      next = end < next ? end : next;
+    }
+    return next;
+  }
+
+  /// Kills the workers whose time is over.
+  void expire() {
+    const sync::TimePoint next = next_deadline();
+    if (next == sync::forever || next > sync::now()) {
+      return;
+    }
+    const sync::TimePoint now = sync::now();
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      Slot& slot = slots_[i];
+      if (end_of(slot) <= now) {
+        slot.dying = true;
+        slot.expired = slot.parcels.empty() ? 0 : slot.parcels.front().id;
+        workers_.kill(i, SIGKILL);
+      }
+    }
+  }
+
+  const BrokerOptions options_;
+  Workers& workers_;
+
+  Lock lock_;  // guards all up to the line
+  Condition<Lock> changed_{lock_};
+  Parcels pending_;
+  std::size_t unsettled_ = 0;  // calls that were accepted and have not come to their end
+  bool rung_ = false;
+  bool closed_ = false;
+  int signal_ = 0;
+  bool broken_ = false;  // changed by the manager alone, which reads it without the lock; so is why_broken_
+  std::string why_broken_;
+  BrokerNumbers numbers_;
+  std::vector<int> pids_;
+  // ---- The manager's alone.
+  std::vector<Slot> slots_;
+  std::size_t live_ = 0;
+  std::uint64_t last_id_ = 0;
+  unsigned false_starts_ = 0;
+  std::size_t settled_ = 0;  // calls that came to their end since unsettled_ was told
+};
+
+}  // namespace conc::inline CONC_ABI::detail

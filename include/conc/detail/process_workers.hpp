@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// ProcessWorkers: the workers of a Broker as processes, each with a pipe for its calls and one for its answers.
+///
+/// Nobody shares a pipe, so the death of a worker costs what it had and nothing else. The manager never waits in a read or
+/// a write: it waits for all pipes and all processes at once, in poll(2). A process's end shows in its pidfd, whoever holds
+/// its pipes open by then.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <conc/detail/broker.hpp>
+#include <conc/detail/byte_buffer.hpp>
+#include <conc/detail/descriptor.hpp>
+#include <conc/detail/frame.hpp>
+#include <conc/detail/shipment.hpp>
+#include <conc/detail/sync.hpp>
+#include <conc/detail/worker_process.hpp>
+#include <conc/pickle.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ctime>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace conc::inline CONC_ABI::detail {
+
+/// How workers are started.
+struct WorkerSetup {
+  StartMethod start_method;
+  std::vector<std::string> preload;
+  CallBytes initializer;  // or empty
+};
+
+/// All members but wake() belong to the manager.
+class ProcessWorkers {
+ public:
+  using Parcel = Shipment;
+
+  ProcessWorkers(std::size_t most, const WorkerSetup& setup)
+      : setup_{setup}, lines_(most), bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+    bell_ = above_standard(std::move(bell_));
+    if (!bell_.is_open()) {
+      throw_system_error(errno, "ProcessPoolExecutor: no eventfd");
+    }
+  }
+
+  void start(std::size_t i) {
+    Pipe calls;
+    Pipe results;
+    calls.open("ProcessPoolExecutor");
+    results.open("ProcessPoolExecutor");
+    for (const int end : {calls.write_end.number(), results.read_end.number()}) {
+      if (::fcntl(end, F_SETFL, O_NONBLOCK) != 0) {
+        throw_system_error(errno, "ProcessPoolExecutor: no pipe");
+      }
+    }
+    Line line;
+    const ByteBuffer& initializer = setup_.initializer.bytes();
+    line.letters.append(initializer.data(), initializer.size());
+    line.process.emplace(WorkerProcess::start(setup_.start_method, std::move(calls.read_end),
+                                              std::move(results.write_end), setup_.preload));
+    line.calls = std::move(calls.write_end);
+    line.results = std::move(results.read_end);
+    lines_[i] = std::move(line);
+  }
+
+  void send(std::size_t i, Shipment& shipment) {
+    shipment.call.set_id(shipment.id);
+    lines_[i].outgoing.push_back(&shipment);
+  }
+  void close(std::size_t i) noexcept { lines_[i].closes = true; }
+  void kill(std::size_t i, int signal) noexcept { lines_[i].process->signal(signal); }
+
+  void wake() noexcept {
+    const std::uint64_t one = 1;
+    // A bell that has been rung 2^64 - 2 times and not been heard refuses, which is as good.
+    static_cast<void>(!::write(bell_.number(), &one, sizeof one));
+  }
+
+  int pid(std::size_t i) const noexcept { return lines_[i].process->pid(); }
+  std::string describe(std::size_t i) const { return "worker process " + std::to_string(pid(i)); }
+
+  template <class Broker>
+  void wait(Broker& broker, sync::TimePoint end) {
+    polled_.clear();
+    polled_.push_back({bell_.number(), POLLIN, 0});
+    for (Line& line : lines_) {
+      if (line.process) {
+        line.write();
+        end = line.silent_until < end ? line.silent_until : end;
+        polled_.push_back({line.process->pidfd(), POLLIN, 0});
+        polled_.push_back({line.results.number(), POLLIN, 0});
+        polled_.push_back({line.has_more_to_write() ? line.calls.number() : -1, POLLOUT, 0});
+      }
+    }
+    poll(end);
+    if (polled_[0].revents != 0) {
+      std::uint64_t times = 0;
+      static_cast<void>(!::read(bell_.number(), &times, sizeof times));
+    }
+    const pollfd* seen = polled_.data() + 1;
+    for (std::size_t i = 0; i < lines_.size(); ++i) {
+      Line& line = lines_[i];
+      if (!line.process) {
+        continue;
+      }
+      if (seen[0].revents != 0) {
+        drain(broker, i);
+        broker.on_end(i, how_it_ended(line.process->reap()));
+        line = Line{};
+      } else if (seen[1].revents != 0) {
+        read(broker, i);
+      } else if (line.silent_until <= sync::now()) {
+        line.silent_until = sync::forever;
+        broker.on_garbage(i, "closed its pipe");
+      }
+      seen += 3;
+    }
+  }
+
+ private:
+  /// What the manager has of one worker.
+  struct Line {
+    std::optional<WorkerProcess> process;
+    Descriptor calls;
+    Descriptor results;
+    // To the worker: letters of the broker itself, and calls. What was begun is ended first.
+    ByteBuffer letters;
+    std::size_t letters_written = 0;
+    std::vector<Shipment*> outgoing;
+    std::size_t first = 0;          // of `outgoing` that is not written whole
+    std::size_t first_written = 0;  // of that
+    bool closes = false;            // when all of it is written
+    // From the worker.
+    ByteBuffer incoming;
+    sync::TimePoint silent_until = sync::forever;  // when its process must have ended, since its pipe has
+
+    void add_letter(const FrameHeader& header) { letters.append(&header, sizeof header); }
+    [[nodiscard]] bool has_more_to_write() const noexcept {
+      return calls.is_open() && (!letters.empty() || first < outgoing.size());
+    }
+
+    /// Writes what the pipe takes.
+    void write() noexcept {
+      while (has_more_to_write()) {
+        constexpr int kMost = 64;
+        iovec parts[kMost];
+        int count = 0;
+        const auto add = [&parts, &count](const ByteBuffer& bytes, std::size_t from) {
+          parts[count++] = {const_cast<std::byte*>(bytes.data() + from), bytes.size() - from};
+        };
+        const bool in_a_call = first_written > 0;
+        if (!in_a_call && !letters.empty()) {
+          add(letters, letters_written);
+        }
+        for (std::size_t k = first; k < outgoing.size() && count < kMost; ++k) {
+          add(outgoing[k]->call.bytes(), k == first ? first_written : 0);
+          if (in_a_call && !letters.empty()) {
+            break;
+          }
+        }
+        const ssize_t done = ::writev(calls.number(), parts, count);
+        if (done < 0) {
+          if (errno != EAGAIN && errno != EINTR) {
+            calls.close();  // its process has ended, or will be seen to have closed its pipes
+          }
+          if (errno != EINTR) {
+            return;
+          }
+          continue;
+        }
+        advance(static_cast<std::size_t>(done), in_a_call);
+      }
+      if (closes) {
+        calls.close();
+      }
+    }
+
+   private:
+    void advance(std::size_t done, bool in_a_call) noexcept {
+      if (!in_a_call && !letters.empty()) {
+        const std::size_t part = done < letters.size() - letters_written ? done : letters.size() - letters_written;
+        letters_written += part;
+        done -= part;
+        if (letters_written < letters.size()) {
+          return;
+        }
+        letters.clear();
+        letters_written = 0;
+      }
+      while (done > 0) {
+        const std::size_t left = outgoing[first]->call.bytes().size() - first_written;
+        if (done < left) {
+          first_written += done;
+          return;
+        }
+        done -= left;
+        first_written = 0;
+        ++first;
+      }
+      if (first == outgoing.size()) {
+        outgoing.clear();
+        first = 0;
+      }
+    }
+  };
+
+  void poll(sync::TimePoint end) {
+    std::timespec left{};
+    if (end != sync::forever) {
+      const auto rest = std::chrono::ceil<std::chrono::nanoseconds>(end - sync::now());
+      const auto nanoseconds = rest.count() > 0 ? rest.count() : 0;
+      left = {static_cast<std::time_t>(nanoseconds / 1'000'000'000), static_cast<long>(nanoseconds % 1'000'000'000)};
+    }
+    if (::ppoll(polled_.data(), polled_.size(), end == sync::forever ? nullptr : &left, nullptr) < 0) {
+      for (pollfd& entry : polled_) {
+        entry.revents = 0;
+      }
+      if (errno != EINTR) {
+        throw_system_error(errno, "ProcessPoolExecutor: poll");
+      }
+    }
+  }
+
+  /// Reads what is there, and tells the broker. @return how many bytes
+  template <class Broker>
+  std::size_t read(Broker& broker, std::size_t i) {
+    Line& line = lines_[i];
+    const std::size_t before = line.incoming.size();
+    const ssize_t got = ::read(line.results.number(), line.incoming.extend(kRoom), kRoom);
+    const bool ended = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    line.incoming.truncate(before + static_cast<std::size_t>(got < 0 ? 0 : got));
+    if (ended) {
+      line.results.close();
+      line.silent_until = sync::now() + kSilence;
+    }
+    if (got <= 0) {
+      return 0;
+    }
+    open_frames(broker, i);
+    return static_cast<std::size_t>(got);
+  }
+
+  /// The process has ended. What it wrote is still there, and only that is read: somebody else may hold its pipe by now.
+  template <class Broker>
+  void drain(Broker& broker, std::size_t i) {
+    const Descriptor& results = lines_[i].results;
+    int left = 0;
+    if (!results.is_open() || ::ioctl(results.number(), FIONREAD, &left) != 0) {
+      return;
+    }
+    std::size_t got = 1;
+    for (auto rest = static_cast<std::size_t>(left); rest > 0 && got > 0 && results.is_open();
+         rest -= got < rest ? got : rest) {
+      got = read(broker, i);
+    }
+  }
+
+  /// Tells the broker of every frame that has arrived whole.
+  template <class Broker>
+  void open_frames(Broker& broker, std::size_t i) {
+    Line& line = lines_[i];
+    std::span<const std::byte> rest{line.incoming.data(), line.incoming.size()};
+    FrameHeader header;
+    while (rest.size() >= sizeof header && line.results.is_open()) {
+      std::memcpy(&header, rest.data(), sizeof header);
+      if (header.length > rest.size() - sizeof header) {
+        break;
+      }
+      open_frame(broker, i, header, rest.subspan(sizeof header, static_cast<std::size_t>(header.length)));
+      rest = rest.subspan(sizeof header + static_cast<std::size_t>(header.length));
+    }
+    if (rest.empty() && line.incoming.size() > kMostKept) {
+      line.incoming = {};
+    } else if (rest.size() < line.incoming.size()) {
+      std::memmove(line.incoming.data(), rest.data(), rest.size());
+      line.incoming.truncate(rest.size());
+    }
+  }
+
+  template <class Broker>
+  void open_frame(Broker& broker, std::size_t i, const FrameHeader& header, std::span<const std::byte> bytes) {
+    const int sender = pid(i);
+    const bool failed = header.kind == FrameKind::failure;
+    switch (header.kind) {
+      case FrameKind::ready:
+        broker.on_ready(i);
+        return;
+      case FrameKind::failure:
+        if (header.id == 0) {
+          broker.on_initializer_failed(i, [&bytes, sender] {
+            Unpickler unpickler{bytes};
+            return detail::describe(load_exception(unpickler, sender));
+          }());
+          return;
+        }
+        break;
+      case FrameKind::shared_result:
+      case FrameKind::result:
+        break;
+      default:
+        lines_[i].results.close();
+        broker.on_garbage(i, "wrote what is no answer into its pipe");
+        return;
+    }
+    broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,
+                     [&bytes, failed, sender](Shipment& shipment) {
+                       Unpickler unpickler{bytes};
+                       shipment.arrive({unpickler, failed, sender});
+                     });
+    if (header.kind == FrameKind::shared_result) {
+      lines_[i].add_letter({.kind = FrameKind::release, .id = header.id});
+    }
+  }
+
+  static constexpr std::size_t kRoom = 65536;                      // what a pipe holds
+  static constexpr std::size_t kMostKept = std::size_t{1} << 20U;  // bytes for what comes next
+  static constexpr std::chrono::milliseconds kSilence{100};
+
+  const WorkerSetup& setup_;
+  std::vector<Line> lines_;
+  std::vector<pollfd> polled_;
+  Descriptor bell_;
+};
+
+}  // namespace conc::inline CONC_ABI::detail

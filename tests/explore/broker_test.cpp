@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: MIT
+// The broker of a process pool with threads in the place of processes, which may be killed between any two steps.
+#include <signal.h>
+
+#include <array>
+#include <chrono>
+#include <conc/condition.hpp>
+#include <conc/deadline.hpp>
+#include <conc/detail/broker.hpp>
+#include <conc/error.hpp>
+#include <conc/event.hpp>
+#include <conc/lock.hpp>
+#include <conc/thread.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "explore_type.hpp"
+
+using conc::testing::check;
+using conc::testing::parallel;
+using conc_test::Exploration;
+using conc_test::explore_type;
+using namespace std::chrono_literals;
+
+namespace {
+
+enum class End : std::uint8_t { none, answered, broken, late, withdrawn, other };
+
+/// What the task does in the worker.
+enum class Task : std::uint8_t { answer, hang, babble };
+
+/// A call. It must come to one end, and not to a second one.
+struct Call {
+  explicit Call(Task what = Task::answer) : task{what} {}
+
+  // What a Broker wants of it.
+  bool cancelled() const { return state == 2; }
+  bool leave() {
+    std::uint32_t pending = 0;
+    return state.compare_exchange_strong(pending, 1);
+  }
+  void give_up(const std::exception_ptr& why) {
+    std::uint32_t pending = 0;
+    if (!started && !state.compare_exchange_strong(pending, 1)) {
+      come_to(End::withdrawn);
+      return;
+    }
+    try {
+      std::rethrow_exception(why);
+    } catch (const conc::BrokenProcessPool&) {
+      come_to(End::broken);
+    } catch (const conc::TimeoutError&) {
+      come_to(End::late);
+    } catch (...) {
+      come_to(End::other);
+    }
+  }
+  void withdraw() { come_to(End::withdrawn); }
+  std::string name() const { return "call"; }
+
+  bool cancel() {
+    std::uint32_t pending = 0;
+    return state.compare_exchange_strong(pending, 2);
+  }
+  void come_to(End how) {
+    check(end == End::none, "a call came to two ends");
+    end = how;
+  }
+
+  Call* next = nullptr;
+  std::uint64_t id = 0;
+  std::chrono::nanoseconds timeout{};
+  unsigned retries = 0;
+  bool started = false;
+
+  const Task task;
+  conc::detail::sync::Atomic<std::uint32_t> state{0};  // 0 pending, 1 left, 2 cancelled
+  End end = End::none;
+  conc_test::Tally runs;
+};
+
+/// Workers that are threads. The death of one is a flag that it meets at its next step; what it does after that is not
+/// heard.
+class Threads {
+ public:
+  using Parcel = Call;
+
+  explicit Threads(std::size_t most, bool initialize = false) : workers_(most), initialize_{initialize} {}
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  ~Threads() {
+    for (conc::Thread& thread : threads_) thread.join();
+  }
+
+  // What a Broker wants of them.
+  template <class Broker>
+  void wait(Broker& broker, conc::detail::sync::TimePoint end) {
+    std::deque<Happening> happenings;
+    {
+      const conc::ScopedLock guard{lock_};
+      changed_.wait_for([this] { return bell_ || !happenings_.empty(); }, conc::Deadline{end});
+      bell_ = false;
+      happenings.swap(happenings_);
+    }
+    for (const Happening& happening : happenings) {
+      const std::size_t i = happening.worker;
+      if (happening.what == What::ready) {
+        broker.on_ready(i);
+      } else if (happening.what == What::no_init) {
+        broker.on_initializer_failed(i, "no");
+      } else if (happening.what == What::garbage) {
+        broker.on_garbage(i, "babbled");
+      } else if (happening.what == What::answer) {
+        broker.on_answer(i, happening.id, conc::detail::Arrival::succeeded,
+                         [](Call& call) { call.come_to(End::answered); });
+      } else {
+        broker.on_end(i, "died");
+      }
+    }
+  }
+  void start(std::size_t i) {
+    const conc::ScopedLock guard{lock_};
+    check(!workers_[i].alive, "a worker was started twice");
+    if (refuse_ > 0) {
+      --refuse_;
+      throw conc::Error{"no worker"};
+    }
+    workers_[i] = {.alive = true, .generation = ++generations_};
+    conc::Thread thread{[this, i, generation = generations_] { work(i, generation); }};
+    thread.start();
+    threads_.push_back(thread);
+  }
+  void send(std::size_t i, Call& call) {
+    const conc::ScopedLock guard{lock_};
+    check(!workers_[i].closed, "a call for a worker that gets no more");
+    workers_[i].calls.push_back({call.id, &call});
+    changed_.notify_all();
+  }
+  void close(std::size_t i) {
+    const conc::ScopedLock guard{lock_};
+    workers_[i].closed = true;
+    changed_.notify_all();
+  }
+  void kill(std::size_t i, int /*signal*/) { crash(i); }
+  void wake() {
+    const conc::ScopedLock guard{lock_};
+    bell_ = true;
+    changed_.notify_all();
+  }
+  int pid(std::size_t i) const { return static_cast<int>(i) + 1; }
+  std::string describe(std::size_t i) const { return "worker " + std::to_string(i); }
+
+  // The test's.
+
+  /// The worker dies, if there is one. @return whether there was
+  bool crash(std::size_t i) {
+    const conc::ScopedLock guard{lock_};
+    if (!workers_[i].alive) return false;
+    die(i);
+    return true;
+  }
+  void refuse(int times) { refuse_ = times; }
+  void fail_initializer() { initializer_fails_ = true; }
+
+ private:
+  enum class What : std::uint8_t { ready, no_init, answer, garbage, end };
+  struct Happening {
+    What what;
+    std::size_t worker;
+    std::uint64_t id = 0;
+  };
+  struct Sent {
+    std::uint64_t id;
+    Call* call;
+  };
+  struct Worker {
+    bool alive = false;
+    bool closed = false;
+    std::uint64_t generation = 0;  // a thread whose worker has died must not act for the next one
+    std::deque<Sent> calls{};
+  };
+
+  void die(std::size_t i) {
+    workers_[i].alive = false;
+    workers_[i].calls.clear();
+    tell({What::end, i});
+  }
+  void tell(Happening happening) {
+    happenings_.push_back(happening);
+    changed_.notify_all();
+  }
+
+  void work(std::size_t i, std::uint64_t generation) {
+    const conc::ScopedLock guard{lock_};
+    const auto dead = [this, i, generation] { return !workers_[i].alive || workers_[i].generation != generation; };
+    if (initialize_ && !dead()) {
+      tell({initializer_fails_ ? What::no_init : What::ready, i});
+    }
+    for (;;) {
+      changed_.wait_for([&] { return dead() || workers_[i].closed || !workers_[i].calls.empty(); });
+      if (dead()) return;
+      if (workers_[i].calls.empty()) {
+        die(i);
+        return;
+      }
+      const Sent sent = workers_[i].calls.front();
+      workers_[i].calls.pop_front();
+      ++sent.call->runs;
+      if (sent.call->task == Task::hang) {
+        changed_.wait_for(dead);
+        return;
+      }
+      lock_.release();  // it can be killed between the task and its answer
+      lock_.acquire();
+      if (dead()) return;
+      tell({sent.call->task == Task::babble ? What::garbage : What::answer, i, sent.id});
+    }
+  }
+
+  conc::Lock lock_;
+  conc::Condition<conc::Lock> changed_{lock_};
+  std::vector<Worker> workers_;
+  std::deque<Happening> happenings_;
+  std::vector<conc::Thread> threads_;
+  const bool initialize_;
+  bool initializer_fails_ = false;
+  bool bell_ = false;
+  int refuse_ = 0;
+  std::uint64_t generations_ = 0;
+};
+
+using Broker = conc::detail::Broker<Threads>;
+
+constexpr conc::detail::BrokerOptions kOptions{.max_workers = 1,
+                                               .prefetch = 2,
+                                               .max_tasks_per_worker = 0,
+                                               .max_queued = 0,
+                                               .waits_when_full = true,
+                                               .respawns = true,
+                                               .initializes = false};
+
+/// Pushes the call. @return whether it was accepted
+bool push(Broker& broker, Call& call) {
+  try {
+    broker.push(call, false);
+    return true;
+  } catch (const conc::BrokenExecutor&) {
+    return false;
+  } catch (const conc::UsageError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("Broker: calls are answered, in every schedule", "[broker]") {
+  explore_type("Broker, two calls, one worker", [] {
+    Threads workers{1};
+    Broker broker{kOptions, workers};
+    Call calls[2];
+    parallel([&] { broker.run(); },
+             [&] {
+               for (Call& call : calls) broker.push(call, false);
+               check(broker.wait_idle(conc::never), "not idle");
+               for (const Call& call : calls) check(call.end == End::answered, "idle before the end");
+               broker.close(false);
+             });
+    for (const Call& call : calls) check(call.end == End::answered && call.runs == 1, "not run once");
+  });
+  explore_type("Broker, two calls, two workers",
+               [] {
+                 auto options = kOptions;
+                 options.max_workers = 2;
+                 Threads workers{2};
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (Call& call : calls) broker.push(call, false);
+                            broker.close(false);
+                          });
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: the death of a worker at any moment costs the call that it ran, and no other", "[broker][P6][FW2]") {
+  explore_type("Broker, a worker dies, no retries",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call calls[2];
+                 bool died = false;
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (Call& call : calls) broker.push(call, false);
+                            broker.close(false);
+                          },
+                          [&] { died = workers.crash(0); });
+                 int broken = 0;
+                 for (const Call& call : calls) {
+                   broken += call.end == End::broken ? 1 : 0;
+                   check(call.end == End::answered || call.end == End::broken, "lost");
+                   check(call.runs == 1 || (call.end == End::broken && call.runs == 0), "not run once");
+                 }
+                 check(broken <= (died ? 1 : 0), "more than one call for one death");
+               },
+               {.preemptions = 1});
+  explore_type("Broker, a worker dies, one retry",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call calls[2];
+                 int deaths = 0;
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (Call& call : calls) {
+                              call.retries = 1;
+                              broker.push(call, false);
+                            }
+                            broker.close(false);
+                          },
+                          [&] { deaths += workers.crash(0) ? 1 : 0; });
+                 int runs = 0;
+                 for (const Call& call : calls) {
+                   check(call.end == End::answered, "lost");
+                   runs += call.runs;
+                 }
+                 check(runs >= 2 && runs <= 2 + deaths, "run too often");
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: where a death breaks the pool, every call comes to an end", "[broker][P6][P7]") {
+  explore_type("Broker, a worker dies, the pool breaks",
+               [] {
+                 auto options = kOptions;
+                 options.respawns = false;
+                 Threads workers{1};
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 bool accepted[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
+                            broker.close(false);
+                          },
+                          [&] { workers.crash(0); });
+                 for (int i = 0; i < 2; ++i) {
+                   check((calls[i].end == End::answered || calls[i].end == End::broken) == accepted[i], "lost");
+                 }
+               },
+               {.preemptions = 1});
+  explore_type("Broker, its workers are killed",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call calls[2];
+                 bool accepted[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
+                          },
+                          [&] { broker.kill(SIGKILL); });
+                 for (int i = 0; i < 2; ++i) {
+                   check((calls[i].end == End::answered || calls[i].end == End::broken) == accepted[i], "lost");
+                 }
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: a worker that has had its share is replaced", "[broker][P9]") {
+  explore_type("Broker, one call for each worker, one of which may die",
+               [] {
+                 auto options = kOptions;
+                 options.max_tasks_per_worker = 1;
+                 Threads workers{1};
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (Call& call : calls) {
+                              call.retries = 1;
+                              broker.push(call, false);
+                            }
+                            broker.close(false);
+                          },
+                          [&] { workers.crash(0); });
+                 for (const Call& call : calls) check(call.end == End::answered, "lost");
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: a call whose time is over costs its worker, and no other call", "[broker][P12]") {
+  explore_type("Broker, a call hangs",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call hangs{Task::hang};
+                 hangs.timeout = 1s;
+                 Call after;
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            broker.push(hangs, false);
+                            broker.push(after, false);
+                            broker.close(false);
+                          });
+                 check(hangs.end == End::late && hangs.runs <= 1, "not late");
+                 check(after.end == End::answered && after.runs == 1, "lost");
+               },
+               {.preemptions = 1});
+  explore_type("Broker, a call may be late", [] {
+    Threads workers{1};
+    Broker broker{kOptions, workers};
+    Call calls[2];
+    parallel([&] { broker.run(); },
+             [&] {
+               calls[0].timeout = 1ns;
+               for (Call& call : calls) broker.push(call, false);
+               broker.close(false);
+             });
+    check(calls[0].end == End::answered || calls[0].end == End::late, "lost");
+    check(calls[1].end == End::answered && calls[1].runs == 1, "lost");
+  });
+}
+
+TEST_CASE("Broker: a call is cancelled, or leaves", "[broker][F1][P2]") {
+  explore_type("Broker, cancel", [] {
+    Threads workers{1};
+    Broker broker{kOptions, workers};
+    Call call;
+    bool cancelled = false;
+    parallel([&] { broker.run(); },
+             [&] {
+               broker.push(call, false);
+               broker.close(false);
+             },
+             [&] { cancelled = call.cancel(); });
+    check(call.end == (cancelled ? End::withdrawn : End::answered), "lost");
+    check(call.runs == (cancelled ? 0 : 1), "run although it was cancelled");
+  });
+  explore_type("Broker, shut down with cancel",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call calls[2];
+                 bool accepted[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
+                          },
+                          [&] { broker.close(true); });
+                 for (int i = 0; i < 2; ++i) {
+                   check((calls[i].end == End::answered || calls[i].end == End::withdrawn) == accepted[i], "lost");
+                 }
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: who waits for room in the queue gets it, or hears of the end", "[broker][X17]") {
+  auto options = kOptions;
+  options.max_queued = 1;
+  options.prefetch = 1;
+  explore_type("Broker, a queue of one",
+               [options] {
+                 Threads workers{1};
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (Call& call : calls) broker.push(call, false);
+                            broker.close(false);
+                          });
+                 for (const Call& call : calls) check(call.end == End::answered && call.runs == 1, "not run once");
+               },
+               {.preemptions = 1});
+  explore_type("Broker, a queue of one, closed",
+               [options] {
+                 Threads workers{1};
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 bool accepted[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
+                          },
+                          [&] { broker.close(false); });
+                 for (int i = 0; i < 2; ++i) check((calls[i].end == End::answered) == accepted[i], "lost");
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: workers are initialized before they are blamed", "[broker][P11][FW18]") {
+  explore_type("Broker, a worker dies while it is initialized, or later",
+               [] {
+                 auto options = kOptions;
+                 options.initializes = true;
+                 Threads workers{1, true};
+                 Broker broker{options, workers};
+                 Call call;
+                 call.retries = 1;
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            broker.push(call, false);
+                            broker.close(false);
+                          },
+                          [&] { workers.crash(0); });
+                 check(call.end == End::answered, "lost");
+               },
+               {.preemptions = 1});
+  explore_type("Broker, an initializer fails",
+               [] {
+                 auto options = kOptions;
+                 options.initializes = true;
+                 Threads workers{1, true};
+                 workers.fail_initializer();
+                 Broker broker{options, workers};
+                 Call calls[2];
+                 bool accepted[2];
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
+                            broker.close(false);
+                          });
+                 check(accepted[0] && (calls[0].end == End::broken || calls[0].end == End::answered), "lost");
+                 check((calls[1].end != End::none) == accepted[1], "lost");
+               },
+               {.preemptions = 1});
+}
+
+TEST_CASE("Broker: a worker that cannot be started, or that answers garbage", "[broker][FW12][P5]") {
+  explore_type("Broker, the first worker cannot be started", [] {
+    Threads workers{1};
+    workers.refuse(1);
+    Broker broker{kOptions, workers};
+    Call calls[2];
+    parallel([&] { broker.run(); },
+             [&] {
+               broker.push(calls[0], false);
+               broker.wait_idle(conc::never);
+               check(calls[0].end == End::other, "not told");
+               broker.push(calls[1], false);
+               broker.close(false);
+             });
+    check(calls[1].end == End::answered, "the pool does not go on");
+  });
+  explore_type("Broker, garbage",
+               [] {
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
+                 Call babbles{Task::babble};
+                 Call after;
+                 parallel([&] { broker.run(); },
+                          [&] {
+                            broker.push(babbles, false);
+                            broker.push(after, false);
+                            broker.close(false);
+                          });
+                 check(babbles.end == End::broken, "not blamed");
+                 check(after.end == End::answered && after.runs == 1, "lost");
+               },
+               {.preemptions = 1});
+}
