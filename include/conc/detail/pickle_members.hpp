@@ -30,41 +30,51 @@ struct AnyBaseOf {
   operator Base() const noexcept;  // NOLINT(google-explicit-constructor)
 };
 
-/// Where the aggregate T would be initialized by `before` values, then {}, then `after` values.
-template <class T, std::size_t... Before, std::size_t... After>
-constexpr bool takes_braces(std::index_sequence<Before...>, std::index_sequence<After...>) {
-  return requires { T{AnyMember{Before}..., {}, AnyMember{After}...}; };
-}
+inline constexpr std::size_t kMostMembers = 32;
+inline constexpr std::size_t kMostValues = 64;  // the elements of arrays counted one by one
 
 template <class T, std::size_t... I>
 constexpr bool takes_values(std::index_sequence<I...>) {
   return requires { T{AnyMember{I}...}; };
 }
 
-inline constexpr std::size_t kMostMembers = 32;
-inline constexpr std::size_t kMostValues = 64;  // the elements of arrays counted one by one
+/// Whether an aggregate can be initialized by values, then by some in braces, then by more values.
+template <class T, std::size_t... Before, std::size_t... Inside, std::size_t... After>
+constexpr bool takes_braces(std::index_sequence<Before...>, std::index_sequence<Inside...>,
+                            std::index_sequence<After...>) {
+  return requires { T{AnyMember{Before}..., {AnyMember{Inside}...}, AnyMember{After}...}; };
+}
+template <class T, std::size_t Before, std::size_t Inside, std::size_t After>
+inline constexpr bool takes = takes_braces<T>(std::make_index_sequence<Before>{}, std::make_index_sequence<Inside>{},
+                                              std::make_index_sequence<After>{});
 
-/// How many values initialize an aggregate, the elements of its arrays counted one by one.
+/// How many values initialize an aggregate, the elements of its arrays counted one by one. Some may be needed, and fewer
+/// will not do; so the first number that is too large comes after one that is not.
 /// @return more than kMostValues if there are more, or if it cannot be told
-template <class T, std::size_t N = kMostValues + 1>
+template <class T, std::size_t N = 0, bool Enough = false>
 constexpr std::size_t count_values() {
-  if constexpr (takes_values<T>(std::make_index_sequence<N>{})) {
+  if constexpr (N > kMostValues) {
     return N;
-  } else if constexpr (N == 0) {
-    return kMostValues + 1;
+  } else if constexpr (takes_values<T>(std::make_index_sequence<N>{})) {
+    return count_values<T, N + 1, true>();
+  } else if constexpr (Enough) {
+    return N - 1;
   } else {
-    return count_values<T, N - 1>();
+    return count_values<T, N + 1, false>();
   }
 }
 
-/// How many of these values belong to the member that the value number `Before` begins.
+/// How many of the values that initialize T belong to the member that begins after `Before` of them: more than one if it
+/// is an array. Instead of the values of one member there can be braces: so many values fit below them as belong to others.
 template <class T, std::size_t Values, std::size_t Before, std::size_t Taken = 1>
 constexpr std::size_t values_of_member() {
   if constexpr (Before + Taken > Values) {
-    return 1;  // no {} will do; arrays of such things are not looked for
-  } else if constexpr (takes_braces<T>(std::make_index_sequence<Before>{},
-                                       std::make_index_sequence<Values - Before - Taken>{})) {
+    return 1;  // a class that is made of nothing in braces
+  } else if constexpr (takes<T, Before, 0, Values - Before - Taken>) {
     return Taken;
+  } else if constexpr (Taken > 1 && takes<T, Before, Taken, Values - Before - Taken> &&
+                       !takes<T, Before, Taken, Values - Before - Taken + 1>) {
+    return Taken;  // an array of those
   } else {
     return values_of_member<T, Values, Before, Taken + 1>();
   }
@@ -146,11 +156,11 @@ constexpr decltype(auto) call_with_members(T& value, F&& fn) {
 #undef CONC_MEMBERS
 }
 
-/// Makes a list of the types it is called with; a bit-field has the type it is declared with.
+/// Makes a list of the types it is called with. Bit-fields do not compile: no reference can be bound to one.
 struct ListTypes {
   template <class... Member>
-  constexpr auto operator()(const Member&...) const noexcept {
-    return TypeList<Member...>{};
+  constexpr auto operator()(Member&...) const noexcept {
+    return TypeList<std::remove_const_t<Member>...>{};
   }
 };
 
