@@ -147,13 +147,21 @@ struct ExceptionCodec {
     return {pickled.get<std::int32_t>(), system ? std::system_category() : std::generic_category()};
   }
 
+  /// Without what a class derived from system_error has put around it.
+  static const char* text_of(const E& exception) noexcept {
+    if constexpr (std::is_base_of_v<std::system_error, E>) {
+      return exception.std::system_error::what();
+    } else {
+      return exception.what();
+    }
+  }
+
   /// What the constructor was given, without what it has added: the text of the code.
-  static std::string text_without_code(const std::exception& exception, const std::error_code& code) {
-    std::string text = exception.what();
-    const std::string added = code.message();
-    const auto at = text.rfind(added);
-    if (at != std::string::npos) {
-      text.resize(at >= 2 && text.compare(at - 2, 2, ": ") == 0 ? at - 2 : at);
+  static std::string text_without_code(const E& exception, const std::error_code& code) {
+    std::string text = text_of(exception);
+    const std::string message = code.message();
+    for (const std::string_view added : {std::string_view{message}, std::string_view{": "}}) {
+      text.resize(text.size() - (text.ends_with(added) ? added.size() : 0));
     }
     return text;
   }

@@ -73,13 +73,16 @@ inline constexpr std::uint64_t kStandard = ~std::uint64_t{0};  // their offset: 
 inline constexpr std::size_t kMostCauses = 64;
 
 /// The name without the class into which std::throw_with_nested puts an exception.
-inline std::string without_nesting(std::string name) {
+inline std::string without_nesting(const std::string& name) {
   for (const std::string_view wrapper : {"std::_Nested_exception<", "std::__1::__nested<"}) {
     if (name.starts_with(wrapper) && name.ends_with('>')) {
-      name = name.substr(wrapper.size(), name.size() - wrapper.size() - 1);
-      while (name.ends_with(' ')) {
-        name.pop_back();
+      std::string_view inner{name};
+      inner.remove_prefix(wrapper.size());
+      inner.remove_suffix(1);
+      for (const std::string_view more : {" ", " const"}) {
+        inner.remove_suffix(inner.ends_with(more) ? more.size() : 0);
       }
+      return std::string{inner};
     }
   }
   return name;
