@@ -317,7 +317,7 @@ struct pickler<detail::MapCall<F, Items>> {
 
 /// What such a task returns: the results so far, and the exception that ended it.
 template <class R>
-  requires(std::is_void_v<R> || picklable<std::vector<R>>)
+  requires(std::is_void_v<R> || picklable<R>)
 struct pickler<detail::MapChunk<R>> {
   static void save(Pickler& to, const detail::MapChunk<R>& chunk) {
     to(chunk.results, chunk.error != nullptr);
