@@ -3,7 +3,7 @@
 
 Usage: bench/cpython_pool.py [--rounds N] [--tasks N]
 
-Prints JSON: {"python": "CPython 3.11.2", "figures": {row: [ns, ...]}}, one figure per round. Tasks do nothing, as in
+Prints JSON: {"python": "CPython 3.11.2", "figures": {"cpython": {row: [ns, ...]}}}, one figure per round. Tasks do nothing, as in
 pool_bench. Nothing is pinned: threads that share one interpreter lock are fastest where the system puts them.
 """
 
@@ -53,7 +53,8 @@ def main():
                 if workers == 2:
                     figures.setdefault("Pool_round_trip/workers:2/idle_us:0/one_core:0", []).append(
                         round_trip(pool, options.tasks // 10))
-    print(json.dumps({"python": f"{platform.python_implementation()} {platform.python_version()}", "figures": figures}))
+    print(json.dumps({"python": f"{platform.python_implementation()} {platform.python_version()}",
+                      "figures": {"cpython": figures}}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What CPython's ProcessPoolExecutor takes for the rows of process_pool_bench that it can be asked for.
 
-Usage: bench/cpython_process_pool.py [--rounds N] [--tasks N] [--most-kib N] [--filter REGEX]
+Usage: bench/cpython_process_pool.py [--rounds N] [--tasks N] [--small] [--filter REGEX]
 
 Prints JSON: {"python": "CPython 3.11.2", "figures": {who: {row: [ns, ...]}}}, one figure per round. `who` is cpython,
 whose workers are forked, as is the default on Linux, or cpython_forkserver. Rows that end with #peak are no times: how
@@ -102,51 +102,71 @@ def echo(pool, size):
     return ns_since(begin)
 
 
-def measure(options, wanted, add):
-    for who, method in METHODS.items():
-        for workers in (1, 2, 4):
-            with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context(method)) as pool:
-                tasks(pool, 100)
-                for _ in range(options.rounds):
-                    if wanted(who, row := f"ProcessPool_round_trip/workers:{workers}"):
-                        add(who, row, round_trip(pool, options.tasks // 20))
-                    if wanted(who, row := f"ProcessPool_tasks/workers:{workers}"):
-                        add(who, row, tasks(pool, options.tasks))
-                    for chunk in (1, 100, 1_000):
-                        if wanted(who, row := f"ProcessPool_map/workers:{workers}/chunk:{chunk}"):
-                            add(who, row, mapped(pool, options.tasks * (1 if chunk == 1 else 10), chunk))
-            if wanted(who, row := f"ProcessPool_start/workers:{workers}"):
-                for _ in range(options.rounds):
-                    add(who, row, start_and_stop(workers, method))
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
-            pids = (os.getpid(), pool.submit(os.getpid).result())
-            for kib in (kib for kib in KIB if kib <= options.most_kib):
-                size = kib << 10
-                for transfer in (send, fetch, echo):
-                    row = f"ProcessPool_{transfer.__name__}/KiB:{kib}"
-                    for _ in range(options.rounds if wanted(who, row) else 0):
-                        peak, ns = memory_peak(pids, lambda: transfer(pool, size))
-                        add(who, row, ns)
-                        add(who, f"{row}#peak", peak / size)
+class Figures:
+    """Measures the rows that are wanted, `rounds` times each."""
+
+    def __init__(self, options):
+        self.options = options
+        self.of = {who: {} for who in METHODS}
+
+    def measure(self, who, row, figures):
+        """Notes what figures() gives: {suffix of the row: figure}, or the ns alone."""
+        if not re.search(self.options.filter, f"BM_{row}".replace("/", f"/{who}/", 1)):
+            return
+        for _ in range(self.options.rounds):
+            found = figures()
+            for suffix, figure in found.items() if isinstance(found, dict) else (("", found),):
+                self.of[who].setdefault(row + suffix, []).append(figure)
+
+
+def measure_tasks(figures, who, method, workers, count):
+    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context(method)) as pool:
+        tasks(pool, 100)
+        figures.measure(who, f"ProcessPool_round_trip/workers:{workers}", lambda: round_trip(pool, count // 20))
+        figures.measure(who, f"ProcessPool_tasks/workers:{workers}", lambda: tasks(pool, count))
+        for chunk in (1, 100, 1_000):
+            figures.measure(who, f"ProcessPool_map/workers:{workers}/chunk:{chunk}",
+                            lambda: mapped(pool, count * (1 if chunk == 1 else 10), chunk))
+
+
+def measure_starts(figures, who, method, small):
+    for workers, mib in ((1, 0), (2, 0), (4, 0), (4, 2_048)):
+        if not (small and mib):
+            resident_memory = payload_of(mib << 20)
+            figures.measure(who, f"ProcessPool_start/workers:{workers}/resident_MiB:{mib}",
+                            lambda: start_and_stop(workers, method))
+            del resident_memory
+
+
+def measure_transfers(figures, who, method, small):
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        pids = (os.getpid(), pool.submit(os.getpid).result())
+        for kib in KIB[:1] if small else KIB:
+            size = kib << 10
+
+            def timed(transfer):
+                peak, ns = memory_peak(pids, lambda: transfer(pool, size))
+                return {"": ns, "#peak": peak / size}
+
+            for transfer in (send, fetch, echo):
+                figures.measure(who, f"ProcessPool_{transfer.__name__}/KiB:{kib}", lambda: timed(transfer))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each row is measured (default 5)")
     parser.add_argument("--tasks", type=int, default=20_000, help="tasks per round (default 20000)")
-    parser.add_argument("--most-kib", type=int, default=KIB[-1], help=f"the largest payload (default {KIB[-1]})")
+    parser.add_argument("--small", action="store_true", help="no rows that need much memory")
     parser.add_argument("--filter", default=".", help="only rows that match, as BM_<operation>/<who>/<axes>")
     options = parser.parse_args()
-    figures = {who: {} for who in METHODS}
-
-    def wanted(who, row):
-        return re.search(options.filter, f"BM_{row}".replace("/", f"/{who}/", 1))
-
-    def add(who, row, figure):
-        figures[who].setdefault(row, []).append(figure)
-
-    measure(options, wanted, add)
-    print(json.dumps({"python": f"{platform.python_implementation()} {platform.python_version()}", "figures": figures}))
+    figures = Figures(options)
+    for who, method in METHODS.items():
+        for workers in (1, 2, 4):
+            measure_tasks(figures, who, method, workers, options.tasks)
+        measure_starts(figures, who, method, options.small)
+        measure_transfers(figures, who, method, options.small)
+    print(json.dumps({"python": f"{platform.python_implementation()} {platform.python_version()}",
+                      "figures": figures.of}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,13 @@
 #include <string>
 #include <thread>
 
+namespace bench {
+
+/// There only in a program that must do something before it has a second thread.
+[[gnu::weak]] void prepare(int argc, char** argv);
+
+}  // namespace bench
+
 namespace {
 
 std::string cpu_model() {
@@ -21,6 +28,9 @@ std::string cpu_model() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (bench::prepare != nullptr) {
+    bench::prepare(argc, argv);
+  }
   // A process that has never had a second thread gets cheaper mutexes from the C library, which no program that needs
   // them is in.
   std::thread{[] {}}.join();
