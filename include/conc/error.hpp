@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <typeinfo>
@@ -106,6 +107,21 @@ class [[gnu::visibility("default")]] BrokenThreadPool : public BrokenExecutor {
 class [[gnu::visibility("default")]] BrokenProcessPool : public BrokenExecutor {
  public:
   using BrokenExecutor::BrokenExecutor;
+};
+
+/// The worker process that ran the task died of it, or was killed.
+class [[gnu::visibility("default")]] WorkerDied : public BrokenProcessPool {
+ public:
+  WorkerDied(const std::string& what, int pid, std::optional<int> exitcode)
+      : BrokenProcessPool{what}, pid_{pid}, exitcode_{exitcode} {}
+
+  [[nodiscard]] int pid() const noexcept { return pid_; }
+  /// The exit status, or -N if signal N killed it; nothing if somebody else took that.
+  [[nodiscard]] std::optional<int> exitcode() const noexcept { return exitcode_; }
+
+ private:
+  int pid_;
+  std::optional<int> exitcode_;
 };
 
 /// The caller made a mistake; the object is as it was before the call. The message names the operation, the object

@@ -233,8 +233,8 @@ class ProcessPoolExecutor {
 
   /// Has a worker process call fn(args...).
   /// @return the future of what it returns. If a value cannot be pickled, or unpickled at the other end, that future
-  ///         fails and nothing else does. If the worker dies: BrokenProcessPool, which names process, signal or exit
-  ///         status, and task.
+  ///         fails and nothing else does. If the worker dies: WorkerDied, a BrokenProcessPool which names process, signal
+  ///         or exit status, and task.
   /// @throws UsageError after shutdown(); BrokenProcessPool if the pool is broken; QueueFull (WhenFull::raise);
   ///         std::system_error if the pool's thread cannot be started. Then nothing was submitted.
   template <class F, class... Args>

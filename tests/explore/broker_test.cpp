@@ -118,7 +118,7 @@ class Threads {
         broker.on_answer(i, happening.id, conc::detail::Arrival::succeeded,
                          [](Call& call) { call.come_to(End::answered); });
       } else {
-        broker.on_end(i, "died");
+        broker.on_end(i, -SIGKILL);
       }
     }
   }

@@ -37,6 +37,24 @@ inline std::string demangle(const std::string& mangled) {
   return readable;
 }
 
+/// The function at that address, or where it lies: "program(+0x1234)", for addr2line.
+inline std::string name_of_function(const void* address) {
+  void* frame = const_cast<void*>(address);
+  const std::unique_ptr<char*, Free> symbols{backtrace_symbols(&frame, 1)};
+  if (symbols == nullptr) {
+    return "a function";
+  }
+  // "module(function+0x0) [0x55...]"
+  const std::string_view line{symbols.get()[0]};
+  const std::string_view place = line.substr(0, line.find(" ["));
+  const std::size_t open = place.find('(');
+  const std::size_t plus = place.find('+', open == std::string_view::npos ? 0 : open);
+  if (open == std::string_view::npos || plus == std::string_view::npos || plus == open + 1) {
+    return std::string{place};
+  }
+  return demangle(std::string{place.substr(open + 1, plus - open - 1)});
+}
+
 /// One line per call, innermost first; calls inside conc's own instruments are left out where they have names.
 inline std::string describe_frames(void* const* frames, int count) {
   const std::unique_ptr<char*, Free> symbols{backtrace_symbols(frames, count)};

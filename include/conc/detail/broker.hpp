@@ -20,6 +20,7 @@
 
 #include <conc/condition.hpp>
 #include <conc/deadline.hpp>
+#include <conc/detail/descriptor.hpp>
 #include <conc/detail/sync.hpp>
 #include <conc/error.hpp>
 #include <conc/lock.hpp>
@@ -262,8 +263,8 @@ class Broker {
   }
 
   /// The worker is gone, and everything that it has answered was told before.
-  /// @param how  "was killed by signal 11 (SIGSEGV)"
-  void on_end(std::size_t i, const std::string& how) {
+  /// @param status  its exit status, or -N for signal N; nothing if that is not known
+  void on_end(std::size_t i, std::optional<int> status) {
     Slot slot = std::exchange(slots_[i], Slot{});
     --live_;
     {
@@ -277,11 +278,14 @@ class Broker {
     if (slot.expired != 0 && !slot.parcels.empty() && slot.parcels.front().id == slot.expired) {
       Parcel& late = slot.parcels.pop_front();
       if (!may_retry(late)) {
-        fail<TimeoutError>(late, "ProcessPoolExecutor: " + late.name() + " did not end in time, and " + who +
-                                     ", which ran it, was killed");
+        const std::string what =
+            "ProcessPoolExecutor: " + late.name() + " did not end in time, and " + who + ", which ran it, was killed";
+        fail(late, make_error<TimeoutError>(what.c_str()));
       }
     } else if (slot.expired == 0) {
-      bury(slot, who + " " + (slot.garbage == nullptr ? how : std::string{slot.garbage} + " and was killed"));
+      bury(i, slot,
+           who + " " + (slot.garbage == nullptr ? how_it_ended(status) : std::string{slot.garbage} + " and was killed"),
+           status);
     }
     if (broken_) {
       fail_all(slot.parcels, broken());
@@ -459,7 +463,7 @@ class Broker {
   }
 
   /// A worker has died that was not killed for a call's time.
-  void bury(Slot& slot, std::string what) {
+  void bury(std::size_t i, Slot& slot, std::string what, std::optional<int> status) {
     {
       const ScopedLock guard{lock_};
       ++numbers_.died;
@@ -473,7 +477,7 @@ class Broker {
       Parcel& victim = slot.parcels.pop_front();
       what += " while it ran " + victim.name();
       if (!options_.respawns || !may_retry(victim)) {
-        fail<BrokenProcessPool>(victim, "ProcessPoolExecutor: " + what);
+        fail(victim, std::make_exception_ptr(WorkerDied{"ProcessPoolExecutor: " + what, workers_.pid(i), status}));
       }
     }
     if (!options_.respawns) {
@@ -504,10 +508,6 @@ class Broker {
     return make_error<BrokenProcessPool>(("ProcessPoolExecutor: the pool is broken: " + why_broken_).c_str());
   }
 
-  template <class E>
-  void fail(Parcel& parcel, const std::string& why) {
-    fail(parcel, make_error<E>(why.c_str()));
-  }
   void fail(Parcel& parcel, const std::exception_ptr& why) noexcept {
     {
       const ScopedLock guard{lock_};

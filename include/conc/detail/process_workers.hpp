@@ -112,7 +112,7 @@ class ProcessWorkers {
       }
       if (seen[0].revents != 0) {
         drain(broker, i);
-        broker.on_end(i, how_it_ended(line.process->reap()));
+        broker.on_end(i, line.process->reap());
         line = Line{};
       } else if (seen[1].revents != 0) {
         read(broker, i);

@@ -3,6 +3,7 @@
 /// Shipment: a call on its way to a worker process and back, and what may become of it on the way.
 #pragma once
 
+#include <conc/detail/backtrace.hpp>
 #include <conc/detail/byte_buffer.hpp>
 #include <conc/detail/continuation.hpp>
 #include <conc/detail/frame.hpp>
@@ -25,6 +26,28 @@
 
 namespace conc::inline CONC_ABI::detail {
 
+/// What a call calls, for people.
+class Callee {
+ public:
+  Callee() noexcept = default;
+  template <class F>
+  explicit Callee(const F& fn) noexcept : type_{&typeid(F)} {
+    if constexpr (is_function_pointer<F>) {
+      function_ = reinterpret_cast<const void*>(fn);
+    }
+  }
+  template <class F, class Items>
+  explicit Callee(const MapCall<F, Items>& call) noexcept : Callee{call.fn} {}
+
+  [[nodiscard]] std::string name() const {
+    return function_ != nullptr ? name_of_function(function_) : type_name(type_ == nullptr ? typeid(void) : *type_);
+  }
+
+ private:
+  const std::type_info* type_ = nullptr;
+  const void* function_ = nullptr;
+};
+
 /// A call in bytes, ready to be written: the header of its frame, the name of its code, callable and arguments.
 class CallBytes {
  public:
@@ -36,8 +59,8 @@ class CallBytes {
     const FrameHeader header{.kind = kind};
     bytes_.append(&header, sizeof header);
     Pickler pickler{bytes_};
-    key_ = RemoteCode<F, Args...>::key();
-    pickler(key_);
+    callee_ = Callee{fn};
+    pickler(RemoteCode<F, Args...>::key());
     save_call(pickler, fn, args...);
     if (!pickler.kept().empty()) {
       kept_ = pickler.kept();
@@ -51,7 +74,7 @@ class CallBytes {
     kept_ = {};
   }
   [[nodiscard]] const ByteBuffer& bytes() const noexcept { return bytes_; }
-  [[nodiscard]] std::string name() const { return code_name(key_); }
+  [[nodiscard]] std::string name() const { return callee_.name(); }
 
  private:
   void set_header(std::uint64_t FrameHeader::*member, std::uint64_t value) noexcept {
@@ -62,7 +85,7 @@ class CallBytes {
   }
 
   ByteBuffer bytes_;
-  CodeKey key_{};
+  Callee callee_;
   std::vector<std::shared_ptr<const void>> kept_;  // what the bytes only name: shared memory
 };
 
