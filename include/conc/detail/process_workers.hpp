@@ -77,6 +77,7 @@ class ProcessWorkers {
     if (shipment.call.bytes().size() > kPipe) {
       widen(lines_[i].calls);
     }
+    ++lines_[i].unanswered;
   }
   void close(std::size_t i) noexcept { lines_[i].closes = true; }
   void kill(std::size_t i, int signal) noexcept { lines_[i].process->signal(signal); }
@@ -136,7 +137,8 @@ class ProcessWorkers {
     std::vector<Shipment*> outgoing;
     std::size_t first = 0;          // of `outgoing` that is not written whole
     std::size_t first_written = 0;  // of that
-    bool closes = false;            // when all of it is written
+    bool closes = false;            // when all of it is written and answered: then nothing is left to release
+    std::size_t unanswered = 0;     // calls
     // From the worker.
     ByteBuffer incoming;
     sync::TimePoint silent_until = sync::forever;  // when its process must have ended, since its pipe has
@@ -177,7 +179,7 @@ class ProcessWorkers {
         }
         advance(static_cast<std::size_t>(done), in_a_call);
       }
-      if (closes) {
+      if (closes && unanswered == 0) {
         calls.close();
       }
     }
@@ -313,6 +315,7 @@ class ProcessWorkers {
         broker.on_garbage(i, "wrote what is no answer into its pipe");
         return;
     }
+    --lines_[i].unanswered;  // if it answers no call the broker takes it for garbage
     broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,
                      [&bytes, failed, sender](Shipment& shipment) {
                        Unpickler unpickler{bytes};
