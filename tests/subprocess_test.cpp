@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "background.hpp"
+#include "process_support.hpp"
 #include "support.hpp"
 #include "worker.hpp"
 
@@ -38,21 +39,13 @@ using conc::subprocess::Output;
 using conc::subprocess::run;
 using conc::subprocess::status_lost;
 using conc::subprocess::TimeoutExpired;
+using conc_test::Closed;
+using conc_test::Disposition;
+using conc_test::error_of;
 using conc_test::message_of;
 using Strings = std::vector<std::string>;
 
 CompletedProcess shell(const std::string& command) { return run({"sh", "-c", command}, {.capture_output = true}); }
-
-/// The error number of the std::system_error that `fn` must throw, and 0 if it throws none.
-template <class F>
-int error_of(F fn) {
-  try {
-    fn();
-    return 0;
-  } catch (const std::system_error& error) {
-    return error.code().category() == std::generic_category() ? error.code().value() : -1;
-  }
-}
 
 /// Runs a command until its deadline has passed; with more and more time, until it has written a line by then, and has
 /// come to its end where it shall have.
@@ -87,47 +80,6 @@ class Orphanage {
     int status = 0;
     return ::kill(pid, SIGKILL) == 0 && ::waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
   }
-};
-
-/// What a signal does while this lives.
-class Disposition {
- public:
-  Disposition(int signal, void (*handler)(int), int flags = 0) : signal_{signal} {
-    struct sigaction action {};
-    action.sa_handler = handler;
-    action.sa_flags = flags;
-    ::sigaction(signal, &action, &before_);
-  }
-  Disposition(const Disposition&) = delete;
-  Disposition& operator=(const Disposition&) = delete;
-  ~Disposition() { ::sigaction(signal_, &before_, nullptr); }
-
- private:
-  int signal_;
-  struct sigaction before_ {};
-};
-
-/// Descriptors of this process that are closed while this lives.
-class Closed {
- public:
-  explicit Closed(std::vector<int> numbers) : numbers_{std::move(numbers)} {
-    for (const int number : numbers_) {
-      kept_.push_back(::fcntl(number, F_DUPFD_CLOEXEC, 3));
-      ::close(number);
-    }
-  }
-  Closed(const Closed&) = delete;
-  Closed& operator=(const Closed&) = delete;
-  ~Closed() {
-    for (std::size_t i = 0; i < numbers_.size(); ++i) {
-      ::dup2(kept_[i], numbers_[i]);
-      ::close(kept_[i]);
-    }
-  }
-
- private:
-  std::vector<int> numbers_;
-  std::vector<int> kept_;
 };
 
 /// A folder for files of a case.

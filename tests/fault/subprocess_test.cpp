@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Descriptors and memory that run out around a program that is run.
-#include <sys/resource.h>
 #include <conc/subprocess.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstddef>
 #include <exception>
-#include <filesystem>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "allocations.hpp"
 #include "background.hpp"
+#include "process_support.hpp"
 #include "support.hpp"
 
 namespace {
@@ -21,31 +20,11 @@ namespace {
 using namespace std::chrono_literals;
 using conc::subprocess::CompletedProcess;
 using conc::subprocess::run;
+using conc_test::DescriptorLimit;
 using conc_test::fail_each_allocation;
 using conc_test::live_bytes;
+using conc_test::open_descriptors;
 using conc_test::outcome;
-
-/// How many descriptors this process may have, until this is destroyed.
-class DescriptorLimit {
- public:
-  explicit DescriptorLimit(rlim_t limit) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    rlimit now = before_;
-    now.rlim_cur = limit;
-    ::setrlimit(RLIMIT_NOFILE, &now);
-  }
-  DescriptorLimit(const DescriptorLimit&) = delete;
-  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
-  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
-std::ptrdiff_t open_descriptors() {
-  namespace fs = std::filesystem;
-  return std::distance(fs::directory_iterator{"/proc/self/fd"}, fs::directory_iterator{});
-}
 
 }  // namespace
 

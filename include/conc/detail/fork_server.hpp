@@ -440,7 +440,7 @@ class ForkServer {
     socket_ = -1;  // closed by now; the numbers will be others'
     pidfd_ = -1;
     forget();
-    lifeline.drop();
+    lifelines.drop();
     reset_signals();
     ForkServerLoop{3, 4}.run();
   }

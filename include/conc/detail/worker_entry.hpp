@@ -83,88 +83,74 @@ inline void reset_signals() noexcept {
   serve(calls, results);
 }
 
-/// A pipe that nobody writes to. It ends when this process does, and the system then kills the workers that this process
-/// has started itself, with their process groups. PR_SET_PDEATHSIG would kill them when the thread ends that started them.
-class Lifeline {
+/// The end of a pipe that nobody writes to. It is closed when this process ends, and the system then kills the worker that
+/// has the other end, with its process group. PR_SET_PDEATHSIG would kill it when the thread ends that has started it.
+struct Lifeline {
+  Descriptor end;
+  Lifeline* previous = nullptr;  // guarded by the lock of Lifelines
+  Lifeline* next = nullptr;
+};
+
+/// Those of all workers that this process has started itself.
+class Lifelines {
  public:
-  constexpr Lifeline() noexcept = default;
+  constexpr Lifelines() noexcept = default;
 
-  /// An end of it for one more worker, which may get a signal of its own from it.
-  /// @throws std::system_error
-  Descriptor take() {
+  void add(Lifeline& line) noexcept {
     const ScopedLock guard{lock_};
-    if (users_ == 0) {
-      Pipe pipe;
-      pipe.open("worker process");
-      read_end_ = pipe.read_end.release();
-      write_end_ = pipe.write_end.release();
+    line.next = first_;
+    if (first_ != nullptr) {
+      first_->previous = &line;
     }
-    // Not a duplicate: that would share with others who gets which signal.
-    const std::string path = "/proc/self/fd/" + std::to_string(read_end_);
-    Descriptor end = above_standard(Descriptor{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)});
-    if (!end.is_open()) {
-      const int error = errno;
-      close_unused();
-      throw_system_error(error, "worker process: " + path);
-    }
-    ++users_;
-    return end;
+    first_ = &line;
   }
 
-  /// A worker is gone.
-  void give_back() noexcept {
+  void remove(Lifeline& line) noexcept {
     const ScopedLock guard{lock_};
-    --users_;
-    close_unused();
-  }
-
-  /// In a worker: from now on it ends with the program.
-  static void hold_on_to(int end) noexcept {
-    // For a negative number F_SETOWN names a process group; then O_ASYNC sends it the signal when the pipe has no writer
-    // any more (fcntl(2)).
-    if (::fcntl(end, F_SETOWN, -::getpid()) != 0 || ::fcntl(end, F_SETSIG, SIGKILL) != 0 ||
-        ::fcntl(end, F_SETFL, O_NONBLOCK | O_ASYNC) != 0) {
-      ::_exit(1);
-    }
-    pollfd ended{end, POLLIN, 0};
-    if (::poll(&ended, 1, 0) != 0) {  // it ended before
-      ::_exit(1);
+    (line.previous != nullptr ? line.previous->next : first_) = line.next;
+    if (line.next != nullptr) {
+      line.next->previous = line.previous;
     }
   }
 
-  /// In a forked child, whose workers these are not: it must not keep them alive.
+  /// In a forked child: it must not keep its parent's workers alive. A thread that does not exist there may have held the
+  /// lock.
   void forget() noexcept {
-    for (const int number : {read_end_, write_end_}) {
-      if (number >= 0) {
-        ::close(number);
-      }
+    std::construct_at(&lock_);
+    for (Lifeline* line = first_; line != nullptr; line = line->next) {
+      line->end.close();
     }
-    drop();
   }
 
-  /// Likewise, but the descriptors are closed.
+  /// Likewise, where all descriptors were closed.
   void drop() noexcept {
-    std::construct_at(&lock_);
-    users_ = 0;
-    read_end_ = write_end_ = -1;
+    for (Lifeline* line = first_; line != nullptr; line = line->next) {
+      line->end.release();
+    }
+    forget();
   }
 
  private:
-  void close_unused() noexcept {
-    if (users_ == 0) {
-      ::close(std::exchange(write_end_, -1));
-      ::close(std::exchange(read_end_, -1));
-    }
-  }
-
   Lock lock_;
-  std::size_t users_ = 0;
-  int read_end_ = -1;
-  int write_end_ = -1;
+  Lifeline* first_ = nullptr;
 };
 
-[[gnu::visibility("default")]] inline constinit Lifeline lifeline{};
-[[gnu::visibility("default")]] inline const int lifeline_is_forgotten =
-    pthread_atfork(nullptr, nullptr, [] { lifeline.forget(); });
+[[gnu::visibility("default")]] inline constinit Lifelines lifelines{};
+[[gnu::visibility("default")]] inline const int lifelines_are_forgotten =
+    pthread_atfork(nullptr, nullptr, [] { lifelines.forget(); });
+
+/// In a worker: from now on it ends with the program.
+inline void hold_on_to(int lifeline) noexcept {
+  // For a negative number F_SETOWN names a process group; O_ASYNC then sends it the signal when the pipe has no writer any
+  // more (fcntl(2)).
+  if (::fcntl(lifeline, F_SETOWN, -::getpid()) != 0 || ::fcntl(lifeline, F_SETSIG, SIGKILL) != 0 ||
+      ::fcntl(lifeline, F_SETFL, O_ASYNC) != 0) {
+    ::_exit(1);
+  }
+  pollfd ended{lifeline, POLLIN, 0};
+  if (::poll(&ended, 1, 0) != 0) {  // it ended before
+    ::_exit(1);
+  }
+}
 
 }  // namespace conc::inline CONC_ABI::detail

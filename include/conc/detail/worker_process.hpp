@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -118,23 +119,17 @@ class WorkerProcess {
         throw_system_error(errno, "worker process: no descriptor");
       }
     }
-    struct Share {
-      bool kept = false;
-      ~Share() {
-        if (!kept) {
-          lifeline.give_back();
-        }
-      }
-    };
-    Descriptor end = lifeline.take();
-    Share share;
-    ends.lifeline = at_least(kLifelineNumber + 1, std::move(end));
+    Pipe lifeline;
+    lifeline.open("worker process");
+    ends.lifeline = at_least(kLifelineNumber + 1, std::move(lifeline.read_end));
     if (!ends.lifeline.is_open()) {
       throw_system_error(errno, "worker process: no descriptor");
     }
+    worker.lifeline_ = std::make_unique<Lifeline>();
+    worker.lifeline_->end = std::move(lifeline.write_end);
+    lifelines.add(*worker.lifeline_);
     const pid_t pid = method == StartMethod::fork ? fork_worker(ends, text) : spawn_worker(ends, preload);
     worker.adopt(pid);
-    share.kept = true;
     return worker;
   }
 
@@ -143,6 +138,7 @@ class WorkerProcess {
         owner_{other.owner_},
         server_{other.server_},
         pidfd_{std::move(other.pidfd_)},
+        lifeline_{std::move(other.lifeline_)},
         reaped_{other.reaped_},
         status_{other.status_} {}
   WorkerProcess& operator=(WorkerProcess&& other) noexcept {
@@ -152,6 +148,7 @@ class WorkerProcess {
       owner_ = other.owner_;
       server_ = other.server_;
       pidfd_ = std::move(other.pidfd_);
+      lifeline_ = std::move(other.lifeline_);
       reaped_ = other.reaped_;
       status_ = other.status_;
     }
@@ -201,7 +198,7 @@ class WorkerProcess {
       if (failed == 0) {
         status_ = exit_status(info);
       }
-      lifeline.give_back();
+      cut_lifeline();
     }
     reaped_ = true;
     return status_;
@@ -252,7 +249,7 @@ class WorkerProcess {
         __fpurge(stream);  // what is left in a buffer will be written by the program
       }
       reset_signals();
-      Lifeline::hold_on_to(kLifelineNumber);
+      hold_on_to(kLifelineNumber);
       be_worker(kCallsNumber, kResultsNumber, preload);
     }
     const int error = errno;
@@ -309,17 +306,26 @@ class WorkerProcess {
 
   bool is_mine() const noexcept { return pid_ != 0 && owner_ == ::getpid(); }
 
+  void cut_lifeline() noexcept {
+    if (lifeline_ != nullptr) {
+      lifelines.remove(*lifeline_);
+      lifeline_.reset();
+    }
+  }
+
   void put_away() noexcept {
     if (is_mine() && !reaped_) {
       signal(SIGKILL);
       reap();
     }
+    cut_lifeline();
   }
 
   pid_t pid_ = 0;
   pid_t owner_ = 0;           // the process that has started it
   std::uint64_t server_ = 0;  // the fork server that did; 0: it is a child of this process
   Descriptor pidfd_;
+  std::unique_ptr<Lifeline> lifeline_;
   bool reaped_ = false;
   std::optional<int> status_;
 };
@@ -328,12 +334,14 @@ class WorkerProcess {
 [[noreturn]] inline void serve_spawned(int argc, char** argv) noexcept {
   for (const int number : {kCallsNumber, kResultsNumber, kLifelineNumber}) {
     struct stat kind {};
-    if (::fstat(number, &kind) != 0 || !S_ISFIFO(kind.st_mode) || ::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
+    if (::fstat(number, &kind) != 0 || (number != kResultsNumber && !S_ISFIFO(kind.st_mode)) ||
+        ::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
       std::fprintf(stderr, "%s: %s is for conc's own use\n", argv[0], argv[1]);
       std::_Exit(2);
     }
   }
-  Lifeline::hold_on_to(kLifelineNumber);
+  hold_on_to(kLifelineNumber);
+  process_is_initialized = true;
   std::string preload;
   for (int i = 2; i < argc; ++i) {
     preload.append(argv[i]).push_back('\0');
