@@ -74,6 +74,7 @@ FLOORS = {
     "detail/worker_entry.hpp": 6.8,
     "detail/fork_server.hpp": 6.9,
     "detail/worker_process.hpp": 7,
+    "detail/process_state.hpp": 7.5,
     "process.hpp": 8,
     # The pool of them.
     "detail/broker.hpp": 4,

@@ -131,9 +131,9 @@ class Registry {
  public:
   constexpr Registry() noexcept = default;
 
-  /// Starts the system's thread. Returns 0 or the error number; then nothing is left of the attempt.
-  int start(ThreadState& thread, void* (*entry)(void*)) {
-    const Hold hold{*this};  // held over the start: whoever finds the thread finds its handle valid
+  /// Sees to it that the exit waits and runs the hooks. Returns 0 or the error number.
+  int watch_exit() {
+    const Hold hold{*this};
     if (!exit_rule_set_) {
       process_ = sync::process_id();
       if (set_exit_rule_() != 0) {
@@ -141,6 +141,15 @@ class Registry {
       }
       exit_rule_set_ = true;
     }
+    return 0;
+  }
+
+  /// Starts the system's thread. Returns 0 or the error number; then nothing is left of the attempt.
+  int start(ThreadState& thread, void* (*entry)(void*)) {
+    if (const int error = watch_exit(); error != 0) {
+      return error;
+    }
+    const Hold hold{*this};  // held over the start: whoever finds the thread finds its handle valid
     const int error = sync::start(thread.handle, entry, &thread, thread.options.stack_size);
     if (error == 0) {
       thread.joinable = true;

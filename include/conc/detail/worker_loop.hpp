@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <conc/detail/byte_buffer.hpp>
 #include <conc/detail/frame.hpp>
+#include <conc/detail/registry.hpp>
 #include <conc/detail/remote_code.hpp>
 #include <conc/detail/remote_exception.hpp>
 #include <conc/detail/sync.hpp>
@@ -194,19 +195,22 @@ class WorkerLoop {
 
   int run_process() {
     std::string name;
+    int status = 0;
     try {
       ByteBuffer nothing;
       Pickler unwanted{nothing};
       with_call([&name, &unwanted](Unpickler& bytes) {
         bytes(name);
+        sync::set_thread_name(name.c_str());
         run_call(bytes, unwanted);
       });
-      return 0;
     } catch (...) {
       const std::string line = "Exception in process " + name + ": " + describe(std::current_exception()) + "\n";
       std::fwrite(line.data(), 1, line.size(), stderr);
-      return 1;
+      status = 1;
     }
+    registry.join_at_exit();  // the threads of the call may go on, if they are no daemons
+    return status;
   }
 
   template <class F>
