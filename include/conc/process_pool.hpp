@@ -38,8 +38,8 @@ enum class OnWorkerDeath : std::uint8_t {
 
 /// How a task of a ProcessPoolExecutor is run.
 struct TaskOptions {
-  /// When its worker is killed, counted from the start of the task; 0: never. Then its future has a TimeoutError.
-  std::chrono::nanoseconds timeout{};
+  /// When its worker is killed; a duration counts from the start of the task. Then its future has a TimeoutError.
+  Deadline timeout = never;
   /// How often it is run again if its worker was killed for the timeout, or died (OnWorkerDeath::respawn). What the task
   /// throws is an answer and not tried again.
   unsigned retries = 0;
@@ -70,8 +70,8 @@ struct ProcessPoolOptions {
   std::size_t max_tasks_per_child = 0;  ///< after so many a worker ends, and another one takes its place; 0: never
   StartMethod start_method = StartMethod::fork_server;
   OnWorkerDeath on_worker_death = OnWorkerDeath::break_pool;
-  std::chrono::nanoseconds timeout{};  ///< TaskOptions::timeout of tasks that are submitted without options
-  unsigned retries = 0;                ///< TaskOptions::retries likewise
+  Deadline timeout = never;  ///< TaskOptions::timeout of tasks that are submitted without options
+  unsigned retries = 0;      ///< TaskOptions::retries likewise
   /// How many tasks a worker may have at once, so that it need not wait for the next. More than one only while it takes
   /// less than a millisecond for each; those that it has cannot be cancelled.
   std::size_t prefetch = 16;
@@ -141,9 +141,9 @@ class ProcessPool final : public ExitHook {
       registry.unhook(*this);
     }
   }
-  void kill(int signal) {
+  void kill(int signal, const char* why) {
     if (!is_forked()) {
-      broker_.kill(signal);
+      broker_.kill(signal, why);
       registry.unhook(*this);
     }
   }
@@ -213,11 +213,10 @@ class ProcessPoolExecutor {
   ProcessPoolExecutor() : ProcessPoolExecutor{ProcessPoolOptions{}} {}
   explicit ProcessPoolExecutor(int max_workers) : ProcessPoolExecutor{ProcessPoolOptions{.max_workers = max_workers}} {}
   /// Workers are started when they are needed.
-  /// @throws UsageError if max_workers is less than 1 or more than 4,096, prefetch is 0, a timeout is negative, or when_full
-  ///         is run_by_caller; and if the start method needs process_init() and that was not called.
+  /// @throws UsageError if max_workers is less than 1 or more than 4,096, prefetch is 0, or when_full is run_by_caller; and if the start method needs process_init() and that was not called.
   ///         std::system_error if the system has no descriptor or process to give.
   explicit ProcessPoolExecutor(ProcessPoolOptions options)
-      : task_{checked({.timeout = options.timeout, .retries = options.retries})},
+      : task_{.timeout = options.timeout, .retries = options.retries},
         max_workers_{checked(options.max_workers)},
         pool_{detail::Ref<detail::ProcessPool>::adopt(make(options, max_workers_))} {
     pool_->close_at_exit();
@@ -244,7 +243,6 @@ class ProcessPoolExecutor {
   auto submit(const TaskOptions& options, F&& fn, Args&&... args) {
     detail::check_remote_call<std::decay_t<F>, std::decay_t<Args>...>();
     using R = typename detail::RemoteCode<std::decay_t<F>, std::decay_t<Args>...>::Result;
-    checked(options);
     auto* const task = new detail::RemoteState<R>{typeid(std::decay_t<F>)};
     Future<R> future = detail::FutureAccess::adopt<R>(task);
     try {
@@ -302,9 +300,9 @@ class ProcessPoolExecutor {
 
   /// Ends the pool by SIGTERM to its workers: tasks that are not done fail with BrokenProcessPool.
   /// @par Python   the same, since 3.14.
-  void terminate_workers() { pool_->kill(SIGTERM); }
+  void terminate_workers() { pool_->kill(SIGTERM, "terminate_workers() was called"); }
   /// The same with SIGKILL, which also ends what the workers have started in their process groups.
-  void kill_workers() { pool_->kill(SIGKILL); }
+  void kill_workers() { pool_->kill(SIGKILL, "kill_workers() was called"); }
 
   /// Waits until all tasks that were submitted are done.
   /// @return false if `deadline` passed first.
@@ -335,13 +333,6 @@ class ProcessPoolExecutor {
   [[nodiscard]] std::vector<int> worker_pids() const { return pool_->broker().pids(); }
 
  private:
-  static TaskOptions checked(TaskOptions options) {
-    if (options.timeout.count() < 0) {
-      detail::throw_usage_error("ProcessPoolExecutor: the timeout of a task is negative");
-    }
-    return options;
-  }
-
   static std::size_t checked(std::optional<int> max_workers) {
     constexpr int kMost = 4096;
     const int workers = max_workers.value_or(static_cast<int>(usable_cpu_count()));

@@ -13,6 +13,7 @@
 ///   wait(broker, end)         waits until something happens or `end`, then tells the broker: on_ready, on_answer,
 ///                             on_initializer_failed, on_garbage, on_end
 ///   wake()                    makes wait() return; from any thread
+///   end_all(broker)           kills all, waits for their ends and tells of them: when wait() has failed
 ///   pid(i), describe(i)       of a worker that was started: a number, and "worker process 123"
 #pragma once
 
@@ -170,10 +171,12 @@ class Broker {
   }
 
   /// Ends the workers by a signal. What they have, and what is queued, fails.
-  void kill(int signal) {
-    tell([this, signal] {
+  /// @param why  text that stays
+  void kill(int signal, const char* why) {
+    tell([this, signal, why] {
       closed_ = true;
       signal_ = signal;
+      why_signal_ = why;
     });
   }
 
@@ -215,8 +218,9 @@ class Broker {
           workers_.wait(*this, next_deadline());
           expire();
         }
-      } catch (const std::exception& error) {
-        break_pool(error.what(), SIGKILL);
+      } catch (const std::exception& error) {  // no memory, or less of what the system gives than before
+        break_pool(text_or_nothing(error));
+        workers_.end_all(*this);
       }
     }
   }
@@ -225,12 +229,12 @@ class Broker {
   void on_ready(std::size_t i) {
     Slot& slot = slots_[i];
     slot.ready = true;
-    slot.since = sync::now();
+    begin(slot);
     false_starts_ = 0;
   }
 
   void on_initializer_failed(std::size_t i, const std::string& why) {
-    break_pool("an initializer failed in " + workers_.describe(i) + ": " + why, SIGKILL);
+    break_pool("an initializer failed in " + workers_.describe(i) + ": " + why);
   }
 
   /// An answer that no worker gives to what it was sent.
@@ -246,19 +250,19 @@ class Broker {
       }
       return;
     }
-    const sync::TimePoint now = sync::now();
-    const auto took = now - slot.since;
-    slot.since = now;
-    if (took < kQuick) {
-      slot.credit = slot.credit * 2 < options_.prefetch ? slot.credit * 2 : options_.prefetch;
-    } else if (took > kSlow) {
+    Parcel& parcel = slot.parcels.pop_front();
+    const sync::TimePoint began = slot.since;
+    begin(slot);
+    if (slot.since - began < kQuick) {
+      slot.credit = slot.credit < options_.prefetch / 2 ? slot.credit * 2 : options_.prefetch;
+    } else if (slot.since - began > kSlow) {
       slot.credit = 1;
     }
     {
       const ScopedLock guard{lock_};
       ++(arrival == Arrival::succeeded ? numbers_.succeeded : numbers_.failed);
     }
-    deliver(slot.parcels.pop_front());
+    deliver(parcel);
     ++settled_;
   }
 
@@ -274,18 +278,10 @@ class Broker {
     if (broken_ || (slot.closing && slot.parcels.empty())) {
       return;
     }
-    const std::string who = workers_.describe(i);
-    if (slot.expired != 0 && !slot.parcels.empty() && slot.parcels.front().id == slot.expired) {
-      Parcel& late = slot.parcels.pop_front();
-      if (!may_retry(late)) {
-        const std::string what =
-            "ProcessPoolExecutor: " + late.name() + " did not end in time, and " + who + ", which ran it, was killed";
-        fail(late, make_error<TimeoutError>(what.c_str()));
-      }
-    } else if (slot.expired == 0) {
-      bury(i, slot,
-           who + " " + (slot.garbage == nullptr ? how_it_ended(status) : std::string{slot.garbage} + " and was killed"),
-           status);
+    try {
+      judge(i, slot, status);
+    } catch (...) {  // no memory for the words
+      fail_all(std::exchange(slot.parcels, {}), std::current_exception());
     }
     if (broken_) {
       fail_all(slot.parcels, broken());
@@ -306,8 +302,9 @@ class Broker {
     std::uint64_t expired = 0;      // the call for whose time it was killed; 0: none
     std::size_t credit = 1;         // calls that it may have
     std::size_t handed = 0;         // calls that it has had
-    sync::TimePoint since{};        // when it began the first of them, or was told to end
     Parcels parcels;                // in order; it is at work on the first
+    sync::TimePoint since{};        // when it began that, or was told to end
+    sync::TimePoint end{};          // when that must be over
   };
 
   static constexpr std::chrono::microseconds kQuick{200};  // several times what a round trip takes
@@ -342,15 +339,25 @@ class Broker {
 
   // The manager.
 
+  static std::string text_or_nothing(const std::exception& error) noexcept {
+    try {
+      return error.what();
+    } catch (...) {
+      return {};
+    }
+  }
+
   void listen() {
     int signal = 0;
+    const char* why = nullptr;
     {
       const ScopedLock guard{lock_};
       rung_ = false;
       signal = std::exchange(signal_, 0);
+      why = why_signal_;
     }
     if (signal != 0) {
-      break_pool("its workers were ended by signal " + std::to_string(signal), signal);
+      break_pool(why, signal);
     }
   }
 
@@ -368,10 +375,10 @@ class Broker {
       parcel->started = true;
       parcel->id = ++last_id_;
       Slot& slot = slots_[*i];
-      if (slot.parcels.empty()) {
-        slot.since = sync::now();
-      }
       slot.parcels.push_back(*parcel);
+      if (slot.parcels.size() == 1) {
+        begin(slot);
+      }
       ++slot.handed;
       workers_.send(*i, *parcel);
       if (slot.handed == options_.max_tasks_per_worker) {
@@ -441,15 +448,23 @@ class Broker {
     }
     slots_[i].live = true;
     slots_[i].ready = !options_.initializes;
-    slots_[i].since = sync::now();
     ++live_;
     return true;
+  }
+
+  /// The worker begins the first of its calls, or has nothing to do.
+  static void begin(Slot& slot) noexcept {
+    slot.since = sync::now();
+    slot.end = slot.parcels.empty() || !slot.ready ? sync::forever : slot.parcels.front().timeout.resolve();
+    if (slot.parcels.empty() && slot.closing) {
+      slot.end = slot.since + kGrace;
+    }
   }
 
   void retire(Slot& slot, std::size_t i) {
     slot.closing = true;
     if (slot.parcels.empty()) {
-      slot.since = sync::now();
+      begin(slot);
     }
     workers_.close(i);
   }
@@ -462,38 +477,49 @@ class Broker {
     }
   }
 
-  /// A worker has died that was not killed for a call's time.
-  void bury(std::size_t i, Slot& slot, std::string what, std::optional<int> status) {
+  /// What the end of a worker means for the call that it was at work on.
+  void judge(std::size_t i, Slot& slot, std::optional<int> status) {
+    const std::string who = workers_.describe(i);
+    Parcel* const first = slot.parcels.empty() ? nullptr : &slot.parcels.front();
+    if (slot.expired != 0) {
+      if (first != nullptr && first->id == slot.expired) {  // else it was answered at the last moment
+        blame<TimeoutError>(slot, first->name() + " did not end in time, and " + who + ", which ran it, was killed");
+      }
+      return;
+    }
     {
       const ScopedLock guard{lock_};
       ++numbers_.died;
     }
+    std::string what =
+        who + " " + (slot.garbage == nullptr ? how_it_ended(status) : std::string{slot.garbage} + " and was killed");
     if (!slot.ready) {
       what += " before it was initialized";
       if (++false_starts_ > kMostFalseStarts) {
-        break_pool(what + ", and so did those before it", SIGKILL);
+        break_pool(what + ", and so did those before it");
       }
-    } else if (!slot.parcels.empty()) {
-      Parcel& victim = slot.parcels.pop_front();
-      what += " while it ran " + victim.name();
-      if (!options_.respawns || !may_retry(victim)) {
-        fail(victim, std::make_exception_ptr(WorkerDied{"ProcessPoolExecutor: " + what, workers_.pid(i), status}));
-      }
+    } else if (first != nullptr) {
+      what += " while it ran " + first->name();
+      blame<WorkerDied>(slot, what, workers_.pid(i), status);
     }
     if (!options_.respawns) {
-      break_pool(what, SIGKILL);
+      break_pool(std::move(what));
     }
   }
 
-  bool may_retry(Parcel& parcel) noexcept {
-    if (broken_ || parcel.retries == 0) {
-      return false;
+  /// The first of its calls fails, or is tried again.
+  template <class E, class... Details>
+  void blame(Slot& slot, const std::string& what, const Details&... details) {
+    const auto error = std::make_exception_ptr(E{"ProcessPoolExecutor: " + what, details...});
+    Parcel& parcel = slot.parcels.pop_front();
+    if (parcel.retries == 0 || (!options_.respawns && slot.expired == 0)) {
+      fail(parcel, error);
+      return;
     }
     --parcel.retries;
     const ScopedLock guard{lock_};
     pending_.push_front(parcel);
     ++numbers_.retried;
-    return true;
   }
 
   /// Its caller does not want it any more.
@@ -504,8 +530,12 @@ class Broker {
     ++numbers_.cancelled;
   }
 
-  [[nodiscard]] std::exception_ptr broken() const {
-    return make_error<BrokenProcessPool>(("ProcessPoolExecutor: the pool is broken: " + why_broken_).c_str());
+  [[nodiscard]] std::exception_ptr broken() const noexcept {
+    try {
+      return std::make_exception_ptr(BrokenProcessPool{"ProcessPoolExecutor: the pool is broken: " + why_broken_});
+    } catch (...) {  // no memory
+      return std::current_exception();
+    }
   }
 
   void fail(Parcel& parcel, const std::exception_ptr& why) noexcept {
@@ -522,11 +552,12 @@ class Broker {
     }
   }
 
-  void break_pool(const std::string& why, int signal) {
+  /// All calls fail, and no more are accepted.
+  void break_pool(std::string why, int signal = SIGKILL) noexcept {
     if (!broken_) {
       const ScopedLock guard{lock_};
       broken_ = true;
-      why_broken_ = why;
+      why_broken_ = std::move(why);
       changed_.notify_all();
     }
     for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -561,36 +592,23 @@ class Broker {
     return ends && live_ == 0;
   }
 
-  [[nodiscard]] sync::TimePoint end_of(const Slot& slot) const noexcept {
-    if (!slot.live || slot.dying) {
-      return sync::forever;
-    }
-    if (!slot.parcels.empty()) {
-      const auto timeout = slot.parcels.front().timeout;
-      return slot.ready && timeout.count() != 0 ? slot.since + timeout : sync::forever;
-    }
-    return slot.closing ? slot.since + kGrace : sync::forever;
-  }
-
   [[nodiscard]] sync::TimePoint next_deadline() const noexcept {
     sync::TimePoint next = sync::forever;
     for (const Slot& slot : slots_) {
-      const sync::TimePoint end = end_of(slot);
-      next = end < next ? end : next;
+      next = slot.live && !slot.dying && slot.end < next ? slot.end : next;
     }
     return next;
   }
 
   /// Kills the workers whose time is over.
   void expire() {
-    const sync::TimePoint next = next_deadline();
-    if (next == sync::forever || next > sync::now()) {
+    if (next_deadline() == sync::forever) {
       return;
     }
     const sync::TimePoint now = sync::now();
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       Slot& slot = slots_[i];
-      if (end_of(slot) <= now) {
+      if (slot.live && !slot.dying && slot.end <= now) {
         slot.dying = true;
         slot.expired = slot.parcels.empty() ? 0 : slot.parcels.front().id;
         workers_.kill(i, SIGKILL);
@@ -608,6 +626,7 @@ class Broker {
   bool rung_ = false;
   bool closed_ = false;
   int signal_ = 0;
+  const char* why_signal_ = nullptr;
   bool broken_ = false;  // changed by the manager alone, which reads it without the lock; so is why_broken_
   std::string why_broken_;
   BrokerNumbers numbers_;

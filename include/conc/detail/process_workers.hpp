@@ -112,16 +112,25 @@ class ProcessWorkers {
         continue;
       }
       if (seen[0].revents != 0) {
-        drain(broker, i);
-        broker.on_end(i, line.process->reap());
-        line = Line{};
+        bury(broker, i);
       } else if (seen[1].revents != 0) {
         read(broker, i);
-      } else if (line.silent_until <= sync::now()) {
+      } else if (line.silent_until != sync::forever && line.silent_until <= sync::now()) {
         line.silent_until = sync::forever;
         broker.on_garbage(i, "closed its pipe");
       }
       seen += 3;
+    }
+  }
+
+  template <class Broker>
+  void end_all(Broker& broker) noexcept {
+    for (std::size_t i = 0; i < lines_.size(); ++i) {
+      if (lines_[i].process) {
+        kill(i, SIGKILL);
+        lines_[i].results.close();
+        bury(broker, i);
+      }
     }
   }
 
@@ -248,6 +257,14 @@ class ProcessWorkers {
     }
     open_frames(broker, i);
     return static_cast<std::size_t>(got);
+  }
+
+  /// The process has ended, or is about to.
+  template <class Broker>
+  void bury(Broker& broker, std::size_t i) {
+    drain(broker, i);
+    broker.on_end(i, lines_[i].process->reap());
+    lines_[i] = Line{};
   }
 
   /// The process has ended. What it wrote is still there, and only that is read: somebody else may hold its pipe by now.

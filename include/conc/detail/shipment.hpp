@@ -3,6 +3,7 @@
 /// Shipment: a call on its way to a worker process and back, and what may become of it on the way.
 #pragma once
 
+#include <conc/deadline.hpp>
 #include <conc/detail/backtrace.hpp>
 #include <conc/detail/byte_buffer.hpp>
 #include <conc/detail/continuation.hpp>
@@ -132,11 +133,11 @@ class Shipment {
   [[nodiscard]] std::string name() const { return call.name(); }
 
   CallBytes call;
-  Shipment* next = nullptr;            // in one of the broker's lists
-  std::uint64_t id = 0;                // changes with every try
-  std::chrono::nanoseconds timeout{};  // 0: none
-  unsigned retries = 0;                // how often it may be run again
-  bool started = false;                // has left once: it cannot be cancelled any more
+  Shipment* next = nullptr;  // in one of the broker's lists
+  std::uint64_t id = 0;      // changes with every try
+  Deadline timeout{};        // counted from its start
+  unsigned retries = 0;      // how often it may be run again
+  bool started = false;      // has left once: it cannot be cancelled any more
 
  protected:
   ~Shipment() = default;
