@@ -118,13 +118,6 @@ template <class T>
 constexpr bool is_std_bind = written<T>().starts_with("std::_Bind<") || written<T>().starts_with("std::__1::__bind<");
 
 template <class T>
-constexpr bool is_view = false;
-template <class C, class Traits>
-constexpr bool is_view<std::basic_string_view<C, Traits>> = true;
-template <class T, std::size_t n>
-constexpr bool is_view<std::span<T, n>> = true;
-
-template <class T>
 constexpr bool is_text = std::is_same_v<T, const char*> || std::is_same_v<T, char*>;
 
 /// The compiler names the Callable.
@@ -159,7 +152,7 @@ constexpr void check_argument() {
   } else if constexpr (std::is_pointer_v<Argument>) {
     static_assert(picklable<Argument>,
                   "an argument is a pointer, which means nothing in another process: pass the value");
-  } else if constexpr (is_view<Argument>) {
+  } else if constexpr (View<Argument>) {
     static_assert(picklable<Argument>,
                   "an argument is a view, and what it looks at does not travel: pass a std::string or a container");
   } else {
@@ -167,6 +160,7 @@ constexpr void check_argument() {
         picklable<Argument>,
         "an argument cannot be turned into bytes: give its type a member pickle() or a conc::pickler, or pass "
         "something else");
+    static_assert((require_picklable<Argument>(), true));  // says why not
   }
 }
 
@@ -178,7 +172,7 @@ constexpr void check_result() {
                   "fn returns a reference, which means nothing in another process: return the value");
   } else if constexpr (std::is_pointer_v<Result>) {
     static_assert(picklable<Result>, "fn returns a pointer, which means nothing in another process: return the value");
-  } else if constexpr (is_view<Result>) {
+  } else if constexpr (View<Result>) {
     static_assert(picklable<Result>,
                   "fn returns a view, and what it looks at does not travel: return a std::string or a container");
   } else if constexpr (!std::is_void_v<Result>) {
@@ -186,9 +180,11 @@ constexpr void check_result() {
         picklable<std::remove_cv_t<Result>>,
         "the result of fn cannot be turned into bytes: give its type a member pickle() or a conc::pickler, or "
         "return something else");
+    static_assert((require_picklable<std::remove_cv_t<Result>>(), true));
   }
 }
 
+/// What is known of a call at compile time.
 template <class F, class... Args>
 struct RemoteCall {
   static constexpr bool callable = std::is_invocable_v<F, Args...>;
@@ -205,6 +201,7 @@ struct RemoteCall {
 
   static constexpr bool result_travels = std::is_void_v<Result> || picklable<std::remove_cv_t<Result>>;
   static constexpr bool travels = callable && is_remote_callable<F> && (picklable<Args> && ...) && result_travels;
+  using Received = std::conditional_t<travels, std::remove_cv_t<Result>, void>;
 
   static constexpr void check() {
     if constexpr (!callable && callable_with_lvalues) {
@@ -225,7 +222,7 @@ struct RemoteCall {
 /// What map() submits is judged by what it calls.
 template <class F, class... Items>
 struct RemoteCall<MapCall<F, std::tuple<Items...>>> : RemoteCall<F, Items...> {
-  using Result = MapChunk<typename MapCall<F, std::tuple<Items...>>::R>;
+  using Received = MapChunk<typename MapCall<F, std::tuple<Items...>>::R>;
 };
 
 /// Says at compile time what is wrong with the call of an F with decayed Args in another process, and what to write instead.
@@ -239,7 +236,8 @@ constexpr void check_remote_call() {
 /// What check_remote_call accepts has a key and code. Hidden: each module has its own, which comes and goes with it.
 template <class F, class... Args>
 struct [[gnu::visibility("hidden")]] RemoteCode {
-  using Result = std::remove_cv_t<typename RemoteCall<F, Args...>::Result>;
+  using Call = RemoteCall<F, Args...>;
+  using Result = typename Call::Received;
 
   /// Also makes sure that the code is entered before main, or when its module is loaded.
   static CodeKey key() noexcept {
@@ -250,7 +248,7 @@ struct [[gnu::visibility("hidden")]] RemoteCode {
 
  private:
   static void run(Unpickler & call, Pickler & result) {
-    if constexpr (RemoteCall<F, Args...>::travels) {
+    if constexpr (Call::travels) {  // else check_remote_call() has said what is wrong, and that is enough
       F fn = load_callable<F>(call);
       std::tuple<Args...> args{call.get<Args>()...};  // in their order, as braces have it
       call.expect_end();
@@ -281,8 +279,8 @@ struct [[gnu::visibility("hidden")]] RemoteCode {
 /// Writes what the code of RemoteCode<F, Args...> reads.
 template <class F, class... Args>
 void save_call(Pickler& pickler, const F& fn, const Args&... args) {
-  save_callable(pickler, fn);
-  if constexpr (sizeof...(Args) > 0) {
+  if constexpr (RemoteCall<F, Args...>::travels) {
+    save_callable(pickler, fn);
     pickler(args...);
   }
 }

@@ -1,0 +1,5 @@
+// expect: fn cannot be sent to another process: it must be a function pointer or hold only plain values
+#include <conc/process_pool.hpp>
+void submit(conc::ProcessPoolExecutor& pool, int& n) {
+  pool.detach([&n] { ++n; });
+}
