@@ -20,8 +20,8 @@
 /// classes with virtual functions, whose objects may be of a derived class. Where the type is used, a static_assert says so
 /// in words.
 ///
-/// Two shared_ptr to one object become pointers to two. A tree, a list or whatever else is made of nested values may be
-/// 1,000 values deep. Bytes say nothing of their types and have the layout of the machine: they must be loaded as the
+/// Two shared_ptr to one object become pointers to two. What is made of values in values, a tree or a list, may be 1,000
+/// of them deep (2,000 containers, pointers and calls of pickle(ar) in each other are too many). Bytes say nothing of their types and have the layout of the machine: they must be loaded as the
 /// type that they were saved as, by the same program.
 #pragma once
 
@@ -65,7 +65,9 @@ struct pickler;
 
 namespace detail {
 
-inline constexpr unsigned kDeepest = 1000;  // so many values in each other fit a thread's stack, whatever they are
+// So many containers, pointers, pickle(ar) and pickler<T> in each other fit the stack of a thread: they take up to 3 KiB
+// each, with sanitizers.
+inline constexpr unsigned kDeepest = 2000;
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_pickle_error(const std::string& what) {
   throw PickleError{what};
@@ -76,7 +78,8 @@ class Nested {
  public:
   Nested(unsigned& depth, const char* who) : depth_{depth} {
     if (depth == kDeepest) {
-      throw_pickle_error(std::string{who} + ": more than " + std::to_string(kDeepest) + " values in each other");
+      throw_pickle_error(std::string{who} + ": values lie in each other, too deep: " + std::to_string(kDeepest) +
+                         " levels");
     }
     ++depth;
   }
@@ -108,7 +111,7 @@ class Pickler {
 
   /// Writes values, one after the other; arrays item by item.
   ///
-  /// @throws PickleError for a variant without a value, and for more than 1,000 values in each other; std::bad_alloc; what
+  /// @throws PickleError for a variant without a value, and for values too deep in each other; std::bad_alloc; what
   ///         a pickle(ar) or a pickler<T> throws.
   template <class... T>
   void operator()(const T&... values) {
@@ -186,7 +189,7 @@ class Unpickler {
   /// Reads values into variables, one after the other; arrays item by item. Those with a pickle(ar) of their own are
   /// changed where they are, others are assigned.
   ///
-  /// @throws PickleError if the bytes are none of such a value, or too few, or make more than 1,000 values in each other;
+  /// @throws PickleError if the bytes are none of such a value, or too few, or make values too deep in each other;
   ///         std::bad_alloc; what the source throws, or a pickle(ar) or a pickler<T>.
   template <class... T>
   void operator()(T&... values) {

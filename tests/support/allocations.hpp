@@ -15,12 +15,18 @@ namespace conc_test {
 /// Bytes that operator new gave out and that were not given back.
 inline std::atomic<std::size_t> live_bytes{0};
 
+/// The most that operator new was asked for at once. Whoever wants to know sets it to 0 before.
+inline std::atomic<std::size_t> largest_allocation{0};
+
 /// How many allocations of this thread will still work before one fails; negative: none fails. Atomic, for compilers
 /// take for granted that operator new changes no variables.
 inline thread_local constinit std::atomic<int> allocations_left{-1};
 
 inline void* allocate(std::size_t size, std::size_t alignment) {
   if (allocations_left.load() >= 0 && allocations_left.fetch_sub(1) == 0) throw std::bad_alloc{};
+  for (std::size_t largest = largest_allocation.load(std::memory_order_relaxed);
+       size > largest && !largest_allocation.compare_exchange_weak(largest, size, std::memory_order_relaxed);) {
+  }
   const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
   void* const memory = alignment <= alignof(std::max_align_t) ? std::malloc(size == 0 ? 1 : size)
                                                               : std::aligned_alloc(alignment, rounded);

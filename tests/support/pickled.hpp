@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -143,3 +144,35 @@ struct conc::pickler<conc_test::Interval> {
     return {first, last};
   }
 };
+
+namespace conc_test {
+
+/// Loads a T of bytes that may be anything. If it gets one, that can be saved and loaded in turn.
+/// @return whether it got one; if not, it met PickleError
+template <class T>
+bool loads_or_refuses(std::string_view bytes) {
+  std::optional<T> value;
+  try {
+    value.emplace(conc::pickle::loads<T>(bytes));
+  } catch (const conc::PickleError&) {
+    return false;
+  }
+  static_cast<void>(conc::pickle::loads<T>(conc::pickle::dumps(*value)));
+  return true;
+}
+
+/// Types that bytes that may be anything are loaded as.
+template <class... T>
+struct Types {
+  static constexpr std::size_t size = sizeof...(T);
+
+  static bool load_or_refuse(std::size_t which, std::string_view bytes) {
+    constexpr bool (*loads[])(std::string_view) = {loads_or_refuses<T>...};
+    return loads[which](bytes);
+  }
+};
+using SmallTypes = Types<std::map<std::string, std::vector<int>>, std::vector<std::vector<std::string>>, Tree, Link,
+                         Shape, std::vector<std::variant<std::monostate, bool, std::string>>, std::set<Interval>,
+                         std::tuple<std::optional<Account>, std::vector<bool>, std::shared_ptr<Point>>>;
+
+}  // namespace conc_test

@@ -528,15 +528,23 @@ struct OptionalFormat {
   }
 };
 
+/// Whether a pointer to T may point to an object of another class.
+template <class T>
+constexpr bool may_be_derived() {
+  if constexpr (requires { sizeof(T); }) {
+    return std::is_polymorphic_v<T> && !std::is_final_v<T>;
+  } else {
+    return false;
+  }
+}
+
 /// unique_ptr and shared_ptr to one object, which is of this very type: what was derived from it would be cut off.
 template <class T>
 inline constexpr bool is_owner = false;
 template <class T>
-inline constexpr bool is_owner<std::unique_ptr<T>> =
-    !std::is_array_v<T> && (!std::is_polymorphic_v<T> || std::is_final_v<T>);
+inline constexpr bool is_owner<std::unique_ptr<T>> = !std::is_array_v<T> && !may_be_derived<T>();
 template <class T>
-inline constexpr bool is_owner<std::shared_ptr<T>> =
-    !std::is_array_v<T> && (!std::is_polymorphic_v<T> || std::is_final_v<T>);
+inline constexpr bool is_owner<std::shared_ptr<T>> = !std::is_array_v<T> && !may_be_derived<T>();
 
 template <class T>
 struct OwnerFormat {

@@ -112,9 +112,9 @@ concept Callable = requires {
 template <class T>
 inline constexpr bool is_cutting = false;
 template <class T>
-inline constexpr bool is_cutting<std::unique_ptr<T>> = std::is_polymorphic_v<T>;
+inline constexpr bool is_cutting<std::unique_ptr<T>> = may_be_derived<T>();
 template <class T>
-inline constexpr bool is_cutting<std::shared_ptr<T>> = std::is_polymorphic_v<T>;
+inline constexpr bool is_cutting<std::shared_ptr<T>> = may_be_derived<T>();
 
 /// Says in words why T is not picklable; the compiler names the type.
 template <class T, class... Outer>
