@@ -20,6 +20,7 @@ import time
 
 METHODS = {"cpython": "fork", "cpython_forkserver": "forkserver"}
 KIB = (64, 1_024, 16_384, 262_144)
+WATCHED_KIB = 262_144  # smaller ones are too quick for a look at the memory
 
 
 def same(value):
@@ -67,19 +68,33 @@ def start_and_stop(workers, method):
     return ns_since(begin)
 
 
-def resident(pid, line):
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(text.split()[1]) << 10 for text in status if text.startswith(line + ":"))
+def resident(pids):
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+            total += int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return total
+
+
+def watch(pids, peak, stop):
+    while not stop.is_set():
+        peak.value = max(peak.value, resident(pids))
+        time.sleep(0.001)
 
 
 def memory_peak(pids, work):
-    """How much more the processes have had at most than before, each at its worst moment, and what work() returns."""
-    before = sum(resident(pid, "VmRSS") for pid in pids)
-    for pid in pids:
-        with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")  # VmHWM starts again
+    """How much more memory the processes have had at most than before, and what work() returns. Another process looks
+    every millisecond: a thread would not get the interpreter lock."""
+    context = multiprocessing.get_context("fork")
+    before = resident(pids)
+    peak = context.Value("q", before)
+    stop = context.Event()
+    watcher = context.Process(target=watch, args=(pids, peak, stop))
+    watcher.start()
     result = work()
-    return sum(resident(pid, "VmHWM") for pid in pids) - before, result
+    stop.set()
+    watcher.join()
+    return max(peak.value, resident(pids)) - before, result
 
 
 def send(pool, size):
@@ -145,6 +160,8 @@ def measure_transfers(figures, who, method, small):
             size = kib << 10
 
             def timed(transfer):
+                if kib < WATCHED_KIB:
+                    return transfer(pool, size)
                 peak, ns = memory_peak(pids, lambda: transfer(pool, size))
                 return {"": ns, "#peak": peak / size}
 

@@ -13,7 +13,10 @@
 #include <cstdint>
 #include <fstream>
 #include <numeric>
+#include <optional>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +35,7 @@ using Bytes = std::vector<char>;
 using Numbers = std::vector<double>;
 
 constexpr std::int64_t kTasks = 20'000;
+constexpr std::size_t kWatched = std::size_t{256} << 20;
 
 std::int64_t same(std::int64_t value) { return value; }
 std::size_t length_of(const Bytes& payload) { return payload.size(); }
@@ -136,56 +140,68 @@ void BM_ProcessPool_start(benchmark::State& state) {
   });
 }
 
-std::int64_t resident_bytes(int process, const std::string& line) {
-  std::ifstream status{"/proc/" + std::to_string(process) + "/status"};
-  for (std::string name; status >> name;) {
-    std::int64_t kilobytes = 0;
-    if (name == line + ":" && status >> kilobytes) {
-      return kilobytes << 10;
-    }
-  }
-  return 0;
+std::int64_t resident_bytes(int process) {
+  std::ifstream statm{"/proc/" + std::to_string(process) + "/statm"};
+  std::int64_t pages = 0;
+  std::int64_t resident = 0;
+  statm >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
 }
 
-/// How much more memory processes take at most than when this was made: each at its worst moment.
+/// How much more memory processes take together at most than when this was made: a thread looks every millisecond.
 class MemoryPeak {
  public:
-  explicit MemoryPeak(std::vector<int> processes) : processes_{std::move(processes)}, before_{sum("VmRSS")} {
-    for (const int process : processes_) {
-      std::ofstream{"/proc/" + std::to_string(process) + "/clear_refs"} << 5;  // VmHWM starts again
-    }
+  explicit MemoryPeak(std::vector<int> processes) : processes_{std::move(processes)}, before_{sum()}, peak_{before_} {}
+  /// What the processes took while this ran.
+  double bytes() {
+    watch_.request_stop();
+    watch_.join();
+    return static_cast<double>(std::max(peak_, sum()) - before_);
   }
-  double bytes() const { return static_cast<double>(sum("VmHWM") - before_); }
 
  private:
-  std::int64_t sum(const std::string& line) const {
+  std::int64_t sum() const {
     return std::accumulate(processes_.begin(), processes_.end(), std::int64_t{0},
-                           [&](std::int64_t all, int process) { return all + resident_bytes(process, line); });
+                           [](std::int64_t all, int process) { return all + resident_bytes(process); });
   }
 
   const std::vector<int> processes_;
   const std::int64_t before_;
+  std::int64_t peak_;  // the thread's until it is joined
+  std::jthread watch_{[this](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      peak_ = std::max(peak_, sum());
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+  }};
 };
 
 /// What `transfer(pool, payload)` takes, and how much memory this process and its worker, in payloads; the one that the
-/// caller has counts.
+/// caller has counts. Small ones are too quick for a look at the memory.
 template <class Transfer>
 void measure_transfer(benchmark::State& state, std::size_t own_size, Transfer transfer) {
   const std::size_t size = static_cast<std::size_t>(state.range(0)) << 10;
   ProcessPoolExecutor pool{1};
   check(state, pool.submit(same, std::int64_t{1}).result() == 1);
+  std::vector<int> processes = pool.worker_pids();
+  processes.push_back(::getpid());
   double peak = 0;
   for (auto _ : state) {
-    std::vector<int> processes = pool.worker_pids();
-    processes.push_back(::getpid());
-    const MemoryPeak memory{std::move(processes)};
+    std::optional<MemoryPeak> memory;
+    if (size >= kWatched) {
+      memory.emplace(processes);
+    }
     const Bytes payload(own_size, 'x');
     const Clock::time_point begin = Clock::now();
     check(state, transfer(pool, payload) == size);
     state.SetIterationTime(std::chrono::duration<double>{Clock::now() - begin}.count());
-    peak = std::max(peak, memory.bytes() / static_cast<double>(size));
+    if (memory) {
+      peak = std::max(peak, memory->bytes() / static_cast<double>(size));
+    }
   }
-  state.counters["peak"] = peak;
+  if (size >= kWatched) {
+    state.counters["peak"] = peak;
+  }
 }
 
 /// How long does a large argument take, a large result, and the same there and back?
