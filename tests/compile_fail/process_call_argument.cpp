@@ -1,13 +1,14 @@
 // expect: an argument cannot be turned into bytes: give its type a member pickle() or a conc::pickler
 #include <conc/process_pool.hpp>
+
+#include <string>
 class Connection {
  public:
-  Connection();
-  int number() const { return number_; }
+  std::size_t length() const { return host_.size(); }
 
  private:
-  int number_ = 0;
+  std::string host_;
 };
 auto submit(conc::ProcessPoolExecutor& pool) {
-  return pool.submit([](const Connection& c) { return c.number(); }, Connection{});
+  return pool.submit([](const Connection& c) { return c.length(); }, Connection{});
 }

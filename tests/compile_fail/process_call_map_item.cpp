@@ -1,17 +1,17 @@
 // expect: an argument cannot be turned into bytes: give its type a member pickle() or a conc::pickler
 #include <conc/process_pool.hpp>
 
+#include <string>
 #include <vector>
 class Connection {
  public:
-  Connection();
-  int number() const { return number_; }
+  std::size_t length() const { return host_.size(); }
 
  private:
-  int number_ = 0;
+  std::string host_;
 };
-void submit(conc::ProcessPoolExecutor& pool, int& n) {
-  for (const int i : pool.map([](const Connection& c) { return c.number(); }, std::vector<Connection>(2))) {
+void submit(conc::ProcessPoolExecutor& pool, std::size_t& n) {
+  for (const std::size_t i : pool.map([](const Connection& c) { return c.length(); }, std::vector<Connection>(2))) {
     n += i;
   }
 }

@@ -9,14 +9,11 @@
 
 #include <unistd.h>
 
-#include <array>
-#include <bit>
 #include <conc/detail/code_table.hpp>
 #include <conc/detail/remote_exception.hpp>
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,22 +38,9 @@ using Thunk = void (*)(Unpickler& call, Pickler& result);
 template <class F>
 inline constexpr bool is_function_pointer = std::is_pointer_v<F>&& std::is_function_v<std::remove_pointer_t<F>>;
 
-/// A callable that is nothing but values: a lambda that captures numbers, say. Only without pointer, reference, pointer to
-/// member and union is it a constant.
-template <class F>
-concept PlainCallable = std::is_trivially_copyable_v<F> && requires {
-  typename std::bool_constant<(static_cast<void>(std::bit_cast<F>(std::array<unsigned char, sizeof(F)>{})), true)>;
-};
-
 /// What can be called in another process.
 template <class F>
-inline constexpr bool is_remote_callable = is_function_pointer<F> || picklable<F> || PlainCallable<F>;
-
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_clear_padding)
-#define CONC_DETAIL_CLEARS_PADDING 1
-#endif
-#endif
+inline constexpr bool is_remote_callable = is_function_pointer<F> || picklable<F>;
 
 template <class F>
 void save_callable(Pickler& pickler, const F& fn) {
@@ -69,14 +53,8 @@ void save_callable(Pickler& pickler, const F& fn) {
       throw PickleError{"a function that belongs to no file of the program cannot be sent to another process"};
     }
     pickler(place->module, place->offset);
-  } else if constexpr (picklable<F>) {
+  } else {
     pickler(fn);
-  } else if constexpr (!std::is_empty_v<F>) {
-    F copy(fn);
-#if defined(CONC_DETAIL_CLEARS_PADDING)
-    __builtin_clear_padding(&copy);  // no bytes of somebody else go on a journey
-#endif
-    pickler.write(&copy, sizeof(F));
   }
 }
 
@@ -91,14 +69,8 @@ F load_callable(Unpickler& pickled) {
                         ": the library that it belongs to is not loaded there"};
     }
     return reinterpret_cast<F>(code);
-  } else if constexpr (picklable<F>) {
-    return pickled.get<F>();
   } else {
-    std::array<unsigned char, sizeof(F)> bytes{};
-    if constexpr (!std::is_empty_v<F>) {
-      pickled.read(bytes.data(), sizeof(F));
-    }
-    return std::bit_cast<F>(bytes);
+    return pickled.get<F>();
   }
 }
 
