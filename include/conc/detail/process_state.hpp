@@ -77,7 +77,7 @@ struct ProcessTarget {
 /// What the function returns stays where it is.
 template <class F, class... Args>
 struct RemoteCall<ProcessTarget<F>, Args...> {
-  using Result = void;
+  using Received = void;
   static constexpr bool travels = std::is_invocable_v<F, Args...> && is_remote_callable<F> && (picklable<Args> && ...);
 
   static constexpr void check() {
