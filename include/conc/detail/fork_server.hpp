@@ -115,6 +115,16 @@ class ForkServerLoop {
   }
 
   void handle() noexcept {
+    const std::optional<ServerReply> reply = answer();  // by now nothing is open that came with the request
+    while (reply && ::send(socket_, &*reply, sizeof *reply, MSG_NOSIGNAL) < 0) {
+      if (errno != EINTR && errno != ENOMEM && errno != ENOBUFS) {
+        end();
+      }
+    }
+  }
+
+  /// Does what the next request says. @return the answer; nothing if there is no request after all
+  std::optional<ServerReply> answer() noexcept {
     ServerRequest request;
     Passed passed;
     iovec parts[2] = {{&request, sizeof request}, {text_, sizeof text_}};
@@ -126,7 +136,7 @@ class ForkServerLoop {
     message.msg_controllen = sizeof control;
     const ssize_t got = ::recvmsg(socket_, &message, MSG_CMSG_CLOEXEC);
     if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS)) {
-      return;
+      return std::nullopt;
     }
     if (got < static_cast<ssize_t>(sizeof request)) {
       end();
@@ -150,11 +160,7 @@ class ForkServerLoop {
     } else {
       look_after(request, reply);
     }
-    while (::send(socket_, &reply, sizeof reply, MSG_NOSIGNAL) < 0) {
-      if (errno != EINTR && errno != ENOMEM && errno != ENOBUFS) {
-        end();
-      }
-    }
+    return reply;
   }
 
   void start(const ServerRequest& request, Passed& passed, std::string_view preload, ServerReply& reply) noexcept {
