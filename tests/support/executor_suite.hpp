@@ -15,10 +15,6 @@
 /// would wait for ever. map is called as conc::map: an executor needs no member of that name.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch_template_test_macros.hpp>
@@ -28,9 +24,6 @@
 #include <conc/future.hpp>
 #include <conc/wait.hpp>
 #include <cstddef>
-#include <cstdlib>
-#include <filesystem>
-#include <iterator>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -39,66 +32,20 @@
 #include <vector>
 
 #include "background.hpp"
+#include "gate.hpp"
 #include "support.hpp"
 
 namespace conc_test::executor {
 
 using namespace std::chrono_literals;
 
-/// A directory for files that tasks make.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tasks_XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path_); }
-
-  std::string file(int number) const { return path_ + "/" + std::to_string(number); }
-  /// How many files are there.
-  std::size_t count() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator{path_}, {}));
-  }
-
- private:
-  std::string path_;
-};
-
-/// Holds the tasks that call hold(gate.path()) until it is opened, once and for all: the end of a pipe that can only be
-/// opened for reading when somebody writes.
-class Gate {
- public:
-  Gate() {
-    if (::mkfifo(path().c_str(), 0600) != 0) std::abort();
-  }
-  Gate(const Gate&) = delete;
-  Gate& operator=(const Gate&) = delete;
-  ~Gate() {
-    open();
-    ::close(descriptor_);
-  }
-
-  std::string path() const { return folder_.file(0); }
-  void open() {
-    if (descriptor_ < 0) descriptor_ = ::open(path().c_str(), O_RDWR | O_CLOEXEC);
-  }
-
- private:
-  Folder folder_;
-  int descriptor_ = -1;
-};
+using conc_test::Folder;
+using conc_test::Gate;
+using conc_test::hold;
+using conc_test::make_file;
 
 // Tasks.
 
-inline int hold(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw std::runtime_error{"no gate"};
-  ::close(descriptor);
-  return 1;
-}
 inline int twice(int x) { return 2 * x; }
 inline int add(int a, int b) { return a + b; }
 inline int zero() { return 0; }
@@ -106,11 +53,6 @@ inline std::string join_words(const std::string& a, const std::string& b) { retu
 inline void nothing() {}
 inline int fail(const std::string& words) { throw std::runtime_error{words}; }
 inline int throw_number() { throw 42; }  // NOLINT(hicpp-exception-baseclass): no std::exception, on purpose
-inline void make_file(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-  if (descriptor < 0) throw std::runtime_error{"no file"};
-  ::close(descriptor);
-}
 inline int fail_at_three(int x) {
   if (x == 3) throw std::runtime_error{"three"};
   return x;

@@ -237,6 +237,13 @@ class Broker {
     break_pool("an initializer failed in " + workers_.describe(i) + ": " + why);
   }
 
+  /// Whether the worker may answer that now: what it was asked first, or, with 0, that it is initialized. After the end of
+  /// the pool anything may come.
+  [[nodiscard]] bool expects(std::size_t i, std::uint64_t id) const noexcept {
+    const Slot& slot = slots_[i];
+    return broken_ || (id == 0 ? !slot.ready : !slot.parcels.empty() && slot.parcels.front().id == id);
+  }
+
   /// An answer that no worker gives to what it was sent.
   void on_garbage(std::size_t i, const char* what) { condemn(slots_[i], i, what); }
 

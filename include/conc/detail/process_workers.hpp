@@ -290,6 +290,12 @@ class ProcessWorkers {
     FrameHeader header;
     while (rest.size() >= sizeof header && line.results.is_open()) {
       std::memcpy(&header, rest.data(), sizeof header);
+      if (!makes_sense(header) || !broker.expects(i, header.id)) {
+        // Its length is not waited for: it may be any.
+        line.results.close();
+        broker.on_garbage(i, "wrote what is no answer into its pipe");
+        break;
+      }
       if (header.length > rest.size() - sizeof header) {
         if (header.length > kPipe) {
           widen(line.results);
@@ -304,6 +310,20 @@ class ProcessWorkers {
     } else if (rest.size() < line.incoming.size()) {
       std::memmove(line.incoming.data(), rest.data(), rest.size());
       line.incoming.truncate(rest.size());
+    }
+  }
+
+  static bool makes_sense(const FrameHeader& header) noexcept {
+    switch (header.kind) {
+      case FrameKind::ready:
+        return header.unused == 0 && header.id == 0 && header.length == 0;
+      case FrameKind::result:
+      case FrameKind::shared_result:
+        return header.unused == 0 && header.id != 0;
+      case FrameKind::failure:
+        return header.unused == 0;
+      default:
+        return false;
     }
   }
 
@@ -324,13 +344,8 @@ class ProcessWorkers {
           return;
         }
         break;
-      case FrameKind::shared_result:
-      case FrameKind::result:
-        break;
       default:
-        lines_[i].results.close();
-        broker.on_garbage(i, "wrote what is no answer into its pipe");
-        return;
+        break;
     }
     --lines_[i].unanswered;  // if it answers no call the broker takes it for garbage
     broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,
