@@ -2,6 +2,7 @@
 // What detail/remote_exception.hpp and remote_error.hpp promise: exceptions that cross between processes.
 #include <conc/detail/remote_exception.hpp>
 #include <conc/remote_error.hpp>
+#include <conc/subprocess.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
@@ -182,6 +183,19 @@ TEST_CASE("exceptions: those of conc arrive with their type and text [P4]", "[re
   check_arrives(conc::BrokenThreadPool{"n"});
   check_arrives(conc::BrokenProcessPool{"o"});
   check_arrives(conc::UsageError{"p"});
+}
+
+TEST_CASE("exceptions: those of subprocesses keep what is known of the process [P4]", "[remote_exception]") {
+  using conc::subprocess::CalledProcessError;
+  using conc::subprocess::TimeoutExpired;
+  const conc::subprocess::CompletedProcess process{{"ls", "no such file"}, 2, "out", "err"};
+  check_arrives(CalledProcessError{process});
+  check_arrives(TimeoutExpired{process, "it took too long"});
+  const auto look = [](const auto& caught) { return caught.process().args.back() + caught.process().err; };
+  CHECK(caught_as<CalledProcessError>(sent(std::make_exception_ptr(CalledProcessError{process})), look) ==
+        "no such fileerr");
+  CHECK(caught_as<TimeoutExpired>(sent(std::make_exception_ptr(TimeoutExpired{process, "late"})), look) ==
+        "no such fileerr");
 }
 
 TEST_CASE("exceptions: a system_error keeps its code [P4]", "[remote_exception]") {

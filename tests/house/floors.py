@@ -115,7 +115,7 @@ FLOORS = {
 EXPLORER = 90  # the lowest of its floors
 EXPENSIVE = {"functional", "iostream", "ranges", "algorithm", "map", "regex"}
 MOST_CODE_LINES = 350
-HIDDEN_ERROR = re.compile(r"^(?:class|struct) (\w+)[^{;\]]*: *(?:public )?(?:std::\w*(?:_error|exception)|\w*Error|BrokenExecutor)\b",
+HIDDEN_ERROR = re.compile(r"^(?:class|struct) (\w+)[^{;\]]*(?<!:): *(?:public )?(?:std::\w*(?:_error|exception)|\w*Error|BrokenExecutor)\b",
                           flags=re.MULTILINE)
 
 

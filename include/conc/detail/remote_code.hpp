@@ -76,18 +76,21 @@ F load_callable(Unpickler& pickled) {
 
 // What is wrong with a call, in words. The names of the templates are what compilers print beside the type.
 
-/// The name of T as the compiler writes it.
+/// Whether the compiler writes T as a class of this name in namespace std; libc++ has an inline namespace in it.
 template <class T>
-constexpr std::string_view written() {
+constexpr bool is_of_std(std::string_view name) {
   std::string_view text = __PRETTY_FUNCTION__;
-  return text.substr(text.find("T = ") + 4);
+  text.remove_prefix(text.find("T = ") + 4);
+  for (const std::string_view space : {"std::", "__1::"}) {
+    text.remove_prefix(text.starts_with(space) ? space.size() : 0);
+  }
+  return text.starts_with(name);
 }
 
 template <class T>
-constexpr bool is_std_function =
-    written<T>().starts_with("std::function<") || written<T>().starts_with("std::__1::function<");
+constexpr bool is_std_function = is_of_std<T>("function<");
 template <class T>
-constexpr bool is_std_bind = written<T>().starts_with("std::_Bind<") || written<T>().starts_with("std::__1::__bind<");
+constexpr bool is_std_bind = is_of_std<T>("_Bind<") || is_of_std<T>("__bind<");
 
 template <class T>
 constexpr bool is_text = std::is_same_v<T, const char*> || std::is_same_v<T, char*>;

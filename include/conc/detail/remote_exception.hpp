@@ -11,6 +11,7 @@
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <conc/remote_error.hpp>
+#include <conc/subprocess.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -26,6 +27,29 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+namespace conc::inline CONC_ABI {
+
+template <>
+struct pickler<subprocess::CalledProcessError> {
+  static void save(Pickler& to, const subprocess::CalledProcessError& error) { to(error.process()); }
+  static subprocess::CalledProcessError load(Unpickler& from) {
+    return subprocess::CalledProcessError{from.get<subprocess::CompletedProcess>()};
+  }
+};
+
+template <>
+struct pickler<subprocess::TimeoutExpired> {
+  static void save(Pickler& to, const subprocess::TimeoutExpired& error) {
+    to(std::string{error.what()}, error.process());
+  }
+  static subprocess::TimeoutExpired load(Unpickler& from) {
+    const auto what = from.get<std::string>();
+    return {from.get<subprocess::CompletedProcess>(), what};
+  }
+};
+
+}  // namespace conc::inline CONC_ABI
 
 namespace conc::inline CONC_ABI::detail {
 
@@ -66,6 +90,8 @@ inline constexpr const ExceptionCode* kStandardExceptions[] = {
     &ExceptionCodeOf<BrokenThreadPool>::code,
     &ExceptionCodeOf<BrokenProcessPool>::code,
     &ExceptionCodeOf<UsageError>::code,
+    &ExceptionCodeOf<subprocess::CalledProcessError>::code,
+    &ExceptionCodeOf<subprocess::TimeoutExpired>::code,
 };
 inline constexpr std::uint64_t kStandard = ~std::uint64_t{0};  // their offset: no code is there
 
@@ -74,7 +100,7 @@ inline constexpr std::size_t kMostCauses = 64;
 
 /// The name without the class into which std::throw_with_nested puts an exception.
 inline std::string without_nesting(const std::string& name) {
-  for (const std::string_view wrapper : {"std::_Nested_exception<", "std::__1::__nested<"}) {
+  for (const std::string_view wrapper : {"std::_Nested_exception<", "std::__nested<", "std::__1::__nested<"}) {
     if (name.starts_with(wrapper) && name.ends_with('>')) {
       std::string_view inner{name};
       inner.remove_prefix(wrapper.size());
