@@ -171,6 +171,9 @@ std::exception_ptr make_error(const char* what) noexcept {
   }
 }
 
+/// For a catch (...): what pthread_exit() and pthread_cancel() unwind with is no exception of C++, and must go on.
+inline bool must_go_on() noexcept { return std::current_exception() == nullptr; }
+
 }  // namespace detail
 
 /// An exception that left the target of a Thread.

@@ -210,8 +210,7 @@ class Queue {
         items_.take(claim, [&items](T& item) { items.push_back(std::move(item)); });
       }
     } catch (...) {
-      // What pthread_exit() and pthread_cancel() unwind with is no exception of C++, and must go on.
-      if (items.empty() || std::current_exception() == nullptr) {
+      if (items.empty() || detail::must_go_on()) {
         throw;
       }
     }

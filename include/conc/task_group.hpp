@@ -3,8 +3,6 @@
 /// TaskGroup: fork-join on a ThreadPoolExecutor.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <conc/detail/scheduler.hpp>
 #include <conc/error.hpp>
 #include <conc/thread_pool.hpp>
@@ -93,20 +91,19 @@ class TaskGroup {
       this->is_member = 1;
     }
 
-    __attribute__((no_sanitize("undefined"))) detail::Outcome run() override {
+    detail::Outcome run() override {
       TaskGroup& group = this->group_;
       detail::Outcome outcome = detail::Outcome::succeeded;
       try {
         fn_();
-#if defined(__GLIBCXX__)
-      } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-        group.fail(detail::make_error<BrokenPromise>("TaskGroup: the thread that ran a task was made to exit"));
-        this->count(detail::Outcome::failed);
-        delete this;
-        group.end_one();
-        throw;
-#endif
       } catch (...) {
+        if (detail::must_go_on()) {
+          group.fail(detail::make_error<BrokenPromise>("TaskGroup: the thread that ran a task was made to exit"));
+          this->count(detail::Outcome::failed);
+          delete this;
+          group.end_one();
+          throw;
+        }
         group.fail(std::current_exception());
         outcome = detail::Outcome::failed;
       }

@@ -235,7 +235,7 @@ class ThreadPoolExecutor {
     template <class G, class... As>
     explicit DetachedTask(G&& fn, As&&... args) : call_{std::forward<G>(fn), {std::forward<As>(args)...}} {}
 
-    __attribute__((no_sanitize("undefined"))) detail::Outcome run() override {
+    detail::Outcome run() override {
       struct End {
         DetachedTask* task;
         detail::Outcome outcome = detail::Outcome::succeeded;
@@ -246,13 +246,11 @@ class ThreadPoolExecutor {
       } end{this};
       try {
         call_();
-#if defined(__GLIBCXX__)
-      } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-        end.outcome = detail::Outcome::failed;
-        throw;
-#endif
       } catch (...) {
         end.outcome = detail::Outcome::failed;
+        if (detail::must_go_on()) {
+          throw;
+        }
         detail::call_reporting([] { throw; });
       }
       return end.outcome;

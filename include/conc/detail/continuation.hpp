@@ -144,8 +144,7 @@ class ContinuationState final : public FutureState<R>, private Callback {
  protected:
   ~ContinuationState() override {}
 
-  __attribute__((no_sanitize("undefined"))) Outcome execute(
-      bool owner) override {  // as complete(), which may be inlined
+  Outcome execute(bool owner) override {
     return this->complete(owner, [this]() -> decltype(auto) {
       if constexpr (takes_future) {
         const Borrowed<T> future{*source_};

@@ -3,9 +3,8 @@
 /// FutureState<T>: a FutureCore with its result. CallState: one with the call that makes the result.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <conc/detail/future_core.hpp>
+#include <conc/error.hpp>
 #include <conc/stop_token.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -122,10 +121,9 @@ class FutureState : public FutureCore {
   Outcome execute(bool /*owner*/) override { return Outcome::claimed; }  // a Promise has nothing to run
 
   /// The one way a call becomes a result: whatever `call` returns or throws is put in, the callable is destroyed, and
-  /// the future is done. The compiler's runtime hands a forced unwind over as a reference to nothing, and
-  /// UndefinedBehaviorSanitizer must not mind (in templates g++ heeds this attribute for all of its checks or for none).
+  /// the future is done.
   template <class F>
-  __attribute__((no_sanitize("undefined"))) Outcome complete(bool owner, F call) {
+  Outcome complete(bool owner, F call) {
     Phase outcome = succeeded;
     {
       const Running frame{*this};
@@ -138,15 +136,14 @@ class FutureState : public FutureCore {
         } else {
           ::new (place()) T(call());  // made where it stays
         }
-#if defined(__GLIBCXX__)
-      } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-        abandon();
-        fail(make_error<BrokenPromise>("Future: the thread that ran the task was made to exit"));
-        count(Outcome::failed);
-        finish(failed, owner);
-        throw;
-#endif
       } catch (...) {
+        if (must_go_on()) {
+          abandon();
+          fail(make_error<BrokenPromise>("Future: the thread that ran the task was made to exit"));
+          count(Outcome::failed);
+          finish(failed, owner);
+          throw;
+        }
         fail(std::current_exception());
         outcome = failed;
       }
@@ -243,8 +240,7 @@ class CallState final : public FutureState<T> {
     }
   }
 
-  __attribute__((no_sanitize("undefined"))) Outcome execute(
-      bool owner) override {  // as complete(), which may be inlined
+  Outcome execute(bool owner) override {
     return this->complete(owner, [this]() -> decltype(auto) { return call_(); });
   }
 

@@ -3,8 +3,6 @@
 /// Loop: what the threads share that run a parallel_for together.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <conc/detail/future_core.hpp>
 #include <conc/detail/ref.hpp>
 #include <conc/detail/ring.hpp>
@@ -28,9 +26,8 @@ class Loop : public RefCounted, public Recycled {
   Loop(std::size_t n, std::size_t threads, Share share, const void* context) noexcept
       : size_{n}, divisor_{2 * threads}, share_{share}, context_{context} {}
 
-  /// Takes shares until there are none left. Throws nothing but the forced unwind of a thread that is made to exit; the
-  /// compiler's runtime hands that over as a reference to nothing, and UndefinedBehaviorSanitizer must not mind.
-  __attribute__((no_sanitize("undefined"))) void work() {
+  /// Takes shares until there are none left. Throws nothing but the forced unwind of a thread that is made to exit.
+  void work() {
     std::size_t begin = next_.load(mo::relaxed);  // relaxed: a guess; the exchange checks it
     while (begin < size_) {
       const std::size_t left = size_ - begin;
@@ -42,20 +39,19 @@ class Loop : public RefCounted, public Recycled {
       }
       try {
         share_(context_, begin, end);
-#if defined(__GLIBCXX__)
-      } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-        fail(make_error<BrokenPromise>("parallel_for: a thread that took part was made to exit"));
-        throw;
-#endif
       } catch (...) {
+        if (must_go_on()) {
+          fail(make_error<BrokenPromise>("parallel_for: a thread that took part was made to exit"));
+          throw;
+        }
         fail(std::current_exception());
       }
       begin = next_.load(mo::relaxed);  // relaxed: as above
     }
   }
 
-  /// What a helper does. The attribute as in work(), which may be inlined.
-  __attribute__((no_sanitize("undefined"))) void help() {
+  /// What a helper does.
+  void help() {
     std::uint64_t old = word_.load(mo::relaxed);  // relaxed: a guess; the exchange checks it
     do {
       if ((old & kClosed) != 0) {
@@ -125,7 +121,7 @@ inline bool stands_in() noexcept {
 
 /// Calls share(begin, end) for parts of [0, n), on this thread and on workers of `executor`.
 template <class E, class F>
-__attribute__((no_sanitize("undefined"))) void run_loop(E& executor, std::size_t n, const F& share) {
+void run_loop(E& executor, std::size_t n, const F& share) {
   bool by_worker = false;  // of this executor: one thread less can come to help
   if constexpr (requires { executor.worker_index().has_value(); }) {
     by_worker = executor.worker_index().has_value() || stands_in();

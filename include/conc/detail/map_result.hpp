@@ -47,8 +47,7 @@ template <class F, class Items>
 struct MapCall {
   using R = FutureResult<decltype(std::apply(std::declval<F&>(), std::declval<Items>()))>;
 
-  /// The attribute as in FutureState::complete().
-  __attribute__((no_sanitize("undefined"))) MapChunk<R> operator()() {
+  MapChunk<R> operator()() {
     MapChunk<R> chunk;
     chunk.results.reserve(items.size());
     try {
@@ -62,11 +61,10 @@ struct MapCall {
           chunk.results.push_back({std::apply(fn, std::move(item))});
         }
       }
-#if defined(__GLIBCXX__)
-    } catch (const abi::__forced_unwind&) {
-      throw;
-#endif
     } catch (...) {
+      if (must_go_on()) {
+        throw;
+      }
       chunk.error = std::current_exception();
       keep_for_sanitizer(chunk.error);
     }

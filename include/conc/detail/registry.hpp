@@ -3,8 +3,6 @@
 /// What stands behind the handles of thread.hpp: the state of each thread, and the registry of those that run.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <cerrno>
 #include <conc/deadline.hpp>
 #include <conc/detail/ref.hpp>
@@ -330,9 +328,8 @@ inline int Registry::set_exit_rule() noexcept {
   return std::atexit([] { registry.join_at_exit(); });
 }
 
-/// What every thread that conc starts runs. The compiler's runtime hands a forced unwind over as a reference to nothing,
-/// and UndefinedBehaviorSanitizer must not mind.
-__attribute__((no_sanitize("undefined"))) inline void* run_thread(void* argument) {
+/// What every thread that conc starts runs.
+inline void* run_thread(void* argument) {
   ThreadState& self = *static_cast<ThreadState*>(argument);
   const char* const name = self.options.name.c_str();
   sync::ThreadRecord& record = sync::this_thread();
@@ -349,11 +346,10 @@ __attribute__((no_sanitize("undefined"))) inline void* run_thread(void* argument
   const Finish finish{self};
   try {
     self.run();
-#if defined(__GLIBCXX__)
-  } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-    throw;
-#endif
   } catch (...) {
+    if (must_go_on()) {
+      throw;
+    }
     report_uncaught({std::current_exception(), name});
   }
   return nullptr;

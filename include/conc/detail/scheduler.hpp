@@ -23,8 +23,6 @@
 /// out in chunks is conc's own.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <conc/deadline.hpp>
 #include <conc/detail/action.hpp>
 #include <conc/detail/event_count.hpp>
@@ -426,9 +424,8 @@ class Scheduler : public ExitHook {
     }
   }
 
-  /// What a worker's thread runs. The compiler's runtime hands a forced unwind over as a reference to nothing, and
-  /// UndefinedBehaviorSanitizer must not mind.
-  __attribute__((no_sanitize("undefined"))) void run(Worker& me) {
+  /// What a worker's thread runs.
+  void run(Worker& me) {
     struct Present {
       explicit Present(Worker& worker) noexcept : me{worker} { sync::this_thread().worker = &me; }
       Present(const Present&) = delete;
@@ -446,15 +443,13 @@ class Scheduler : public ExitHook {
     if (options_.initializer) {
       try {
         options_.initializer();
-#if defined(__GLIBCXX__)
-      } catch (const abi::__forced_unwind&) {  // pthread_exit or pthread_cancel: must go on
-        become_broken(make_error<BrokenPromise>("it made its thread exit"));
-        present.ended = true;
-        throw;
-#endif
       } catch (...) {
-        become_broken(std::current_exception());
         present.ended = true;
+        if (must_go_on()) {
+          become_broken(make_error<BrokenPromise>("it made its thread exit"));
+          throw;
+        }
+        become_broken(std::current_exception());
         return;
       }
       // seq_cst: comes before the first look for tasks; see push().
