@@ -373,31 +373,34 @@ struct WallClock {
   static inline std::atomic<time_point> current{time_point{std::chrono::hours{24 * 365 * 50}}};
 };
 
-/// Waits for 200 ms and for ever while `disturb(waiting)` happens about ten thousand times a second: none of it shows.
+/// Waits with a deadline and for ever while `disturb(waiting)` happens about ten thousand times a second: none of it
+/// shows.
 template <class Call, class Disturb>
 void check_undisturbed(Disturb disturb) {
   const auto disturb_until = [&disturb](Waiting<Call>& waiting, auto condition) {
     auto next = SteadyClock::now() + 100us;
-    return eventually([&] {
-      if (SteadyClock::now() >= next) {
-        disturb(waiting);
-        next = SteadyClock::now() + 100us;
-      }
-      return condition();
-    });
+    return eventually(
+        [&] {
+          if (SteadyClock::now() >= next) {
+            disturb(waiting);
+            next = SteadyClock::now() + 100us;
+          }
+          return condition();
+        },
+        30s);  // a wait that begins anew after each disturbance lasts longer
   };
-  {
+  // Until it has gone to sleep again and again: on a busy machine that takes more than 200 ms.
+  long long most = 0;
+  for (auto limit = 200ms; most <= 50; limit *= 2) {
+    REQUIRE(limit < 10s);
     Call call;
-    Waiting waiting{call, 200ms};
-    long long most = 0;
+    Waiting waiting{call, limit};
     CHECK(disturb_until(waiting, [&] {
       most = std::max(most, waiting.worker().times_asleep());
       return waiting.returned();
     }));
     CHECK_FALSE(waiting.result());
-    CHECK(waiting.took() >= 200ms);
-    CHECK(waiting.took() < 10 * 200ms);  // a guard against waiting anew after each disturbance
-    CHECK(most > 50);                    // it did go to sleep again and again
+    CHECK(waiting.took() >= limit);
   }
   {
     Call call;
