@@ -82,12 +82,12 @@ TEMPLATE_TEST_CASE("Synchronized: the lock is held in with() and as long as a gu
 
 TEST_CASE("Synchronized: a guard can be moved, and then holds nothing", "[synchronized]") {
   Synchronized<int> number{1};
+  Synchronized<int> other{3};
   auto first = number.lock();
   auto second = std::move(first);
   CHECK_FALSE(first);  // NOLINT(bugprone-use-after-move): that is what is looked at
   CHECK(second);
   *second = 2;
-  Synchronized<int> other{3};
   second = other.lock();  // lets go of the first one
   CHECK(number.try_lock());
   CHECK_FALSE(other.try_lock());

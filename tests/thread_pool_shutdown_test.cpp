@@ -455,9 +455,9 @@ TEST_CASE("ThreadPoolExecutor: callables that are destroyed unrun may use the po
           "[thread_pool][G3][X5][X8][X17]") {
   std::atomic<int> used{0};
   {  // cancelled by a shutdown: from outside, dealt, and submitted by a task
-    conc::ThreadPoolExecutor pool{1};
     conc::Event submitted;
     conc::Event go;
+    conc::ThreadPoolExecutor pool{1};
     pool.detach([&] {
       pool.detach(UsesPool{pool, used, "UsageError"});
       pool.submit(UsesPool{pool, used, "UsageError"});
