@@ -431,6 +431,21 @@ TEST_CASE("Broker: a call whose time is over costs its worker, and no other call
   });
 }
 
+TEST_CASE("Broker: a call behind one that may be late runs once", "[broker][P12]") {
+  const auto program = [] {
+    Threads workers{1};
+    Broker broker{kOptions, workers};
+    Call calls[3];  // after the first one the worker may have two
+    calls[1].timeout = 1ns;
+    for (Call& call : calls) broker.push(call, false);
+    broker.close(false);
+    broker.run();
+    check(calls[1].end == End::answered || calls[1].end == End::late, "lost");
+    check(calls[2].end == End::answered && calls[2].runs == 1, "lost, or run twice");
+  };
+  explore_type("Broker, a call behind one that may be late", program);
+}
+
 TEST_CASE("Broker: a call is cancelled, or leaves", "[broker][F1][P2]") {
   explore_type("Broker, cancel", [] {
     Threads workers{1};

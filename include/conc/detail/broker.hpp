@@ -110,7 +110,8 @@ enum class Arrival : std::uint8_t { succeeded, failed };
 /// that ran it, and runs twice only if it may be retried.
 ///
 /// A call that waits behind another one at a worker cannot be taken back, so a worker gets more than one only as long as
-/// it answers quickly.
+/// it answers quickly. Nothing waits behind a call with a timeout: its worker may be killed, a moment after it has
+/// answered and begun the next.
 template <class Workers>
 class Broker {
  public:
@@ -158,15 +159,12 @@ class Broker {
         (parcel.started ? kept : withdrawn).push_back(parcel);
       }
       pending_.splice_back(kept);
+      // Now: a callback of what is withdrawn may wait for the end of the pool.
+      unsettled_ -= withdrawn.size();
+      numbers_.cancelled += withdrawn.size();
     });
-    if (const std::size_t count = withdrawn.size(); count != 0) {
-      while (!withdrawn.empty()) {
-        withdrawn.pop_front().withdraw();
-      }
-      tell([this, count] {
-        unsettled_ -= count;
-        numbers_.cancelled += count;
-      });
+    while (!withdrawn.empty()) {
+      withdrawn.pop_front().withdraw();
     }
   }
 
@@ -258,6 +256,7 @@ class Broker {
       return;
     }
     Parcel& parcel = slot.parcels.pop_front();
+    slot.has_deadline = slot.has_deadline && !slot.parcels.empty();
     const sync::TimePoint began = slot.since;
     begin(slot);
     if (slot.since - began < kQuick) {
@@ -307,6 +306,7 @@ class Broker {
     bool dying = false;             // was killed
     const char* garbage = nullptr;  // why
     std::uint64_t expired = 0;      // the call for whose time it was killed; 0: none
+    bool has_deadline = false;      // its last call has a timeout
     std::size_t credit = 1;         // calls that it may have
     std::size_t handed = 0;         // calls that it has had
     Parcels parcels;                // in order; it is at work on the first
@@ -383,6 +383,7 @@ class Broker {
       parcel->id = ++last_id_;
       Slot& slot = slots_[*i];
       slot.parcels.push_back(*parcel);
+      slot.has_deadline = !parcel->timeout.is_never();
       if (slot.parcels.size() == 1) {
         begin(slot);
       }
@@ -429,7 +430,7 @@ class Broker {
       const Slot& slot = slots_[i];
       if (!slot.live) {
         vacant = vacant ? vacant : std::optional{i};
-      } else if (!slot.closing && !slot.dying && slot.parcels.size() < slot.credit &&
+      } else if (!slot.closing && !slot.dying && slot.parcels.size() < slot.credit && !slot.has_deadline &&
                  (!best || slot.parcels.size() < slots_[*best].parcels.size())) {
         best = i;
       }

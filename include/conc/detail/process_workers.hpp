@@ -80,7 +80,10 @@ class ProcessWorkers {
     ++lines_[i].unanswered;
   }
   void close(std::size_t i) noexcept { lines_[i].closes = true; }
-  void kill(std::size_t i, int signal) noexcept { lines_[i].process->signal(signal); }
+  void kill(std::size_t i, int signal) noexcept {
+    lines_[i].process->signal(signal);
+    lines_[i].hang_up();
+  }
 
   void wake() noexcept { static_cast<void>(!::write(bell_.write_end.number(), "", 1)); }  // a full pipe rings as well
 
@@ -155,6 +158,16 @@ class ProcessWorkers {
     void add_letter(const FrameHeader& header) { letters.append(&header, sizeof header); }
     [[nodiscard]] bool has_more_to_write() const noexcept {
       return calls.is_open() && (!letters.empty() || first < outgoing.size());
+    }
+
+    /// Whether the worker has got a call, as a whole, that it has not answered.
+    [[nodiscard]] bool owes_an_answer() const noexcept { return unanswered > outgoing.size() - first; }
+    /// Nothing more goes to the worker, whose calls may come to their ends elsewhere.
+    void hang_up() noexcept {
+      calls.close();
+      letters.clear();
+      outgoing.clear();
+      letters_written = first = first_written = 0;
     }
 
     /// Writes what the pipe takes.
@@ -290,8 +303,8 @@ class ProcessWorkers {
     FrameHeader header;
     while (rest.size() >= sizeof header && line.results.is_open()) {
       std::memcpy(&header, rest.data(), sizeof header);
-      if (!makes_sense(header) || !broker.expects(i, header.id)) {
-        // Its length is not waited for: it may be any.
+      if (!makes_sense(header) || !broker.expects(i, header.id) || (header.id != 0 && !line.owes_an_answer())) {
+        // Its length is not waited for, which may be any, nor is more read from a worker that is to be killed.
         line.results.close();
         broker.on_garbage(i, "wrote what is no answer into its pipe");
         break;
@@ -337,17 +350,15 @@ class ProcessWorkers {
         return;
       case FrameKind::failure:
         if (header.id == 0) {
-          broker.on_initializer_failed(i, [&bytes, sender] {
-            Unpickler unpickler{bytes};
-            return detail::describe(load_exception(unpickler, sender));
-          }());
+          Unpickler unpickler{bytes};
+          broker.on_initializer_failed(i, detail::describe(load_exception(unpickler, sender)));
           return;
         }
         break;
       default:
         break;
     }
-    --lines_[i].unanswered;  // if it answers no call the broker takes it for garbage
+    --lines_[i].unanswered;
     broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,
                      [&bytes, failed, sender](Shipment& shipment) {
                        Unpickler unpickler{bytes};

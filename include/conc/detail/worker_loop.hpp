@@ -37,12 +37,17 @@ class CallReader final : public ByteSource {
  public:
   explicit CallReader(int descriptor) : descriptor_{descriptor}, buffer_(kBuffer) {}
 
-  /// The header of the next frame, when what is left of the last one has been skipped. @return false at the end
-  bool next(FrameHeader& header) {
+  /// Skips what is left of the frame.
+  void skip() {
     while (left_ > 0) {
       std::byte unwanted[4096];
       read(unwanted, 1, sizeof unwanted);
     }
+  }
+
+  /// The header of the next frame. @return false at the end
+  bool next(FrameHeader& header) {
+    skip();
     if (begin_ == end_) {
       // Nothing more to do for the moment: whoever reads what the tasks have printed gets it now.
       std::fflush(stdout);
@@ -185,6 +190,7 @@ class WorkerLoop {
       Pickler again{buffer_};
       save_exception(again, std::current_exception());
     }
+    reader_.skip();  // nothing is answered that is not here as a whole
     header.length = buffer_.size() - sizeof header;
     std::memcpy(buffer_.data(), &header, sizeof header);
     write_all();
