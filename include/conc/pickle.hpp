@@ -254,6 +254,9 @@ class Unpickler {
     return static_cast<std::size_t>(room / size);
   }
 
+  /// Whether the bytes come from a source.
+  bool is_streaming() const noexcept { return source_ != nullptr; }
+
   /// How many bytes have not been read.
   std::uint64_t remaining() const noexcept { return ready() + rest_; }
 

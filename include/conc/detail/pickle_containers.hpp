@@ -89,6 +89,8 @@ void make_room(In& in, T& container, std::size_t items) {
 /// vector, deque, list, the strings.
 template <class T>
 struct SequenceFormat {
+  static constexpr std::size_t kHere = 16384;       // half of a first-level cache
+  static constexpr std::size_t kArriving = 262144;  // one call of the source: more costs nothing to speak of
   using Item = typename T::value_type;
   using Parts = TypeList<Item>;
   static constexpr std::size_t least = kLength;
@@ -134,9 +136,10 @@ struct SequenceFormat {
     T values;
     make_room(in, values, n);
     // In steps: what resize() clears is still in the cache when it is overwritten, and memory grows as bytes arrive.
-    constexpr std::size_t kStep = sizeof(Item) < 65536 ? 65536 / sizeof(Item) : 1;
+    const std::size_t bytes = in.is_streaming() ? kArriving : kHere;
+    const std::size_t most = sizeof(Item) < bytes ? bytes / sizeof(Item) : 1;
     for (std::size_t done = 0; done < n;) {
-      const std::size_t step = n - done < kStep ? n - done : kStep;
+      const std::size_t step = n - done < most ? n - done : most;
       values.resize(done + step);
       in.read(values.data() + done, step * sizeof(Item));
       done += step;
