@@ -6,6 +6,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <conc/error.hpp>
+#include <conc/process.hpp>
 #include <conc/process_pool.hpp>
 #include <conc/shared_array.hpp>
 #include <cstddef>
@@ -17,8 +18,8 @@
 #include "support.hpp"
 
 using conc::ProcessPoolExecutor;
-using conc::shared_array;
-using Numbers = shared_array<int>;
+using conc::StartMethod;
+using Numbers = conc::shared_array<int>;
 
 namespace {
 
@@ -59,6 +60,31 @@ TEST_CASE("shared_array: a task writes where its caller reads", "[shared_array][
   pool.submit(add, numbers, 4).result();
   CHECK(sum(numbers) == 700'000);
   CHECK(pool.submit(sum, numbers).result() == 700'000);
+}
+
+TEST_CASE("shared_array: arrives in workers however they were started", "[shared_array][process_pool]") {
+  for (const StartMethod method : {StartMethod::fork_server, StartMethod::spawn, StartMethod::fork}) {
+    const Numbers before(10);  // a forked worker has it as well
+    ProcessPoolExecutor pool{{.max_workers = 1, .start_method = method}};
+    pool.submit(add, before, 1).result();
+    const Numbers after(10);
+    pool.submit(add, after, 2).result();
+    CHECK(sum(before) == 10);
+    CHECK(sum(after) == 20);
+    CHECK(sum(pool.submit(made, std::size_t{5}).result()) == 5);
+  }
+}
+
+TEST_CASE("shared_array: a Process gets it too, and may be the last to have it", "[shared_array][process][P19]") {
+  const Numbers numbers(10);
+  conc::Process first{add, numbers, 5};
+  conc::Process last{[](const Numbers& mine) { ::_exit(static_cast<int>(sum(mine))); }, Numbers{std::vector{20, 22}}};
+  first.start();
+  last.start();
+  first.join();
+  last.join();
+  CHECK(sum(numbers) == 50);
+  CHECK(last.exitcode() == 42);
 }
 
 TEST_CASE("shared_array: an argument that nobody else has lives until the task is done",
