@@ -5,13 +5,16 @@
 
 #include <array>
 #include <conc/conc.hpp>
+#include <conc/pickle.hpp>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -21,6 +24,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 #if defined(__linux__)
 #include <conc/process.hpp>
@@ -440,6 +444,25 @@ void pools() {
   check(initialized.value() >= 1 && pool.stats().queued == 0, "workers were initialized");
 }
 
+struct Luggage {
+  std::string owner;
+  std::map<int, std::vector<std::optional<double>>> weights;
+  std::variant<std::filesystem::path, std::tuple<bool, char>> content;
+  char tag[2][2];
+  std::vector<Luggage> inside;
+  bool operator==(const Luggage&) const = default;
+};
+
+void pickles() {
+  static_assert(conc::picklable<Luggage> && !conc::picklable<std::vector<int*>>);
+  const Luggage bag{"Ann", {{1, {0.5, std::nullopt}}}, std::filesystem::path{"/tmp"}, {{'a', 'b'}, {'c', 'd'}}, {}};
+  const Luggage trunk{"Bob", {}, std::tuple{true, 'x'}, {}, {bag, bag}};
+  const std::string bytes = conc::pickle::dumps(trunk);
+  check(conc::pickle::loads<Luggage>(bytes) == trunk, "what was pickled is loaded");
+  check(throws<conc::PickleError>([&] { (void)conc::pickle::loads<Luggage>(bytes.substr(1)); }),
+        "what cannot be loaded is noticed");
+}
+
 #if defined(__linux__)
 void processes() {
   check(conc::subprocess::check_output({"echo", "smoke"}) == "smoke\n", "a program is run");
@@ -461,6 +484,7 @@ int main() {
   stops();
   futures();
   pools();
+  pickles();
 #if defined(__linux__)
   processes();
 #endif
