@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -50,6 +51,16 @@ auto lambda_of_template() {
   return [](T n) { return "template's lambda " + std::to_string(n + 1); };
 }
 
+const bool registered = conc::register_exception<ProgramError>();
+
+std::string fail(int n) {
+  try {
+    throw std::out_of_range{std::to_string(n) + " is too many"};
+  } catch (...) {
+    std::throw_with_nested(ProgramError{registered ? "it failed" : "not registered"});
+  }
+}
+
 void offer_own(Offers& offers) {
   offer(offers, "main's lambda 1", lambda(), 1);
   offer(offers, "main's functor 6", Functor{3}, 2);
@@ -60,6 +71,7 @@ void offer_own(Offers& offers) {
   offer(offers, "template's lambda 6", lambda_of_template<int>(), 5);
   offer(offers, "template's lambda 7", lambda_of_template<long>(), 6L);
   offer(offers, "captured 7 and x", [seven = 7, x = 'x'] { return "captured " + std::to_string(seven) + " and " + x; });
+  offer(offers, "ProgramError: it failed, because of std::out_of_range: 5 is too many", &fail, 5);
   // Two lambdas with one body and two captures: a linker may fold their code into one.
   offer(offers, "8", [n = 8] { return std::to_string(n); });
   offer(offers, "9", [n = 9] { return std::to_string(n); });
@@ -83,20 +95,54 @@ Offers offers_of_plugin(void* plugin) {
 
 #endif
 
+/// The result as it travels: with an R before it, or the bytes of an exception with an E.
 std::string run(const Offer& offer) {
+  conc::detail::ByteBuffer bytes;
+  bytes.append("R", 1);
+  conc::Pickler pickler{bytes};
   const conc::detail::Thunk code = conc::detail::find_code({offer.hash, offer.offset});
   if (code == nullptr) {
-    return "unknown code";
+    pickler(std::string{"unknown code"});
+  } else {
+    try {
+      conc::Unpickler call{std::as_bytes(std::span{offer.call})};
+      code(call, pickler);
+    } catch (...) {
+      bytes.truncate(0);
+      bytes.append("E", 1);
+      conc::detail::save_exception(pickler, std::current_exception());
+    }
   }
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// An exception and its causes, by what they can be caught as.
+std::string told(const std::exception& error) {
+  std::string text = dynamic_cast<const ProgramError*>(&error)        ? "ProgramError: "
+                     : dynamic_cast<const LibraryError*>(&error)      ? "LibraryError: "
+                     : dynamic_cast<const conc::PickleError*>(&error) ? "PickleError: "
+                     : dynamic_cast<const std::out_of_range*>(&error) ? "std::out_of_range: "
+                                                                      : "something else: ";
+  text += error.what();
+  check(dynamic_cast<const conc::RemoteInfo*>(&error) != nullptr, "an exception that nobody sent: " + text);
   try {
-    conc::detail::ByteBuffer result;
-    conc::Unpickler call{std::as_bytes(std::span{offer.call})};
-    conc::Pickler pickler{result};
-    code(call, pickler);
-    conc::Unpickler pickled{{std::as_const(result).data(), result.size()}};
+    std::rethrow_if_nested(error);
+  } catch (const std::exception& cause) {
+    text += ", because of " + told(cause);
+  }
+  return text;
+}
+
+std::string told(const std::string& result) {
+  conc::Unpickler pickled{std::as_bytes(std::span{result}).subspan(1)};
+  if (result[0] == 'R') {
     return pickled.get<std::string>();
-  } catch (const conc::PickleError& error) {
-    return std::string{"PickleError: "} + error.what();
+  }
+  const std::exception_ptr exception = conc::detail::load_exception(pickled, 1);
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& error) {
+    return told(error);
   }
 }
 
@@ -167,9 +213,10 @@ std::size_t compare(const Offers& offers, const std::vector<std::string>& result
   std::size_t right = 0;
   check(results.size() == offers.size(), "not every call was answered");
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const bool same = results[i] == offers[i].expected;
+    const std::string result = told(results[i]);
+    const bool same = result == offers[i].expected;
     right += same;
-    check(same, "expected \"" + offers[i].expected + "\", and it was \"" + results[i] + "\"");
+    check(same, "expected \"" + offers[i].expected + "\", and it was \"" + result + "\"");
   }
   return right;
 }
@@ -192,7 +239,8 @@ void check_plugin(const char* program, const char* path, const Offers& others) {
   compare(offers, run_elsewhere(program, path, offers));
   compare(others, run_elsewhere(program, path, others));
   // A process that has not loaded it says so.
-  for (const std::string& result : run_elsewhere(program, nullptr, offers)) {
+  for (const std::string& bytes : run_elsewhere(program, nullptr, offers)) {
+    const std::string result = told(bytes);
     check(result == "unknown code" ||
               result.find("the library that it belongs to is not loaded there") != std::string::npos,
           "without the plugin the result was \"" + result + "\"");
@@ -237,7 +285,7 @@ int main(int argc, char** argv) {
   // Keys that nobody has given out, and functions that are none.
   Offer wrong = offers[0];
   wrong.offset += 1;
-  check(run(wrong) == "unknown code", "a key with another offset was accepted");
+  check(told(run(wrong)) == "unknown code", "a key with another offset was accepted");
 #if defined(WITH_LIBRARY)
   check_plugin(argv[0], argv[1], offers);
 #endif

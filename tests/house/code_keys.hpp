@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,15 @@ template <class T>
 std::string twice(T value) {
   return "twice " + std::to_string(value + value);
 }
+
+/// Registered by the program.
+struct [[gnu::visibility("default")]] ProgramError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+/// Registered by the shared library and by the plugin alone.
+struct [[gnu::visibility("default")]] LibraryError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 void offer_others(Offers& offers);   // of the other file
 void offer_library(Offers& offers);  // of the shared library

@@ -11,10 +11,15 @@ auto lambda() {
 }
 std::string function(int n) { return WHO "'s function " + std::to_string(n); }
 
+const bool registered = conc::register_exception<LibraryError>();
+
 void offer_all(Offers& offers) {
   offer(offers, WHO "'s lambda 21", lambda(), 21);
   offer(offers, WHO "'s function 22", &function, 22);
   offer(offers, "twice 46", &twice<int>, 23);
+  offer(
+      offers, "LibraryError: of the " WHO,
+      [](bool known) -> std::string { throw LibraryError{known ? "of the " WHO : "not registered"}; }, registered);
 }
 }  // namespace
 
