@@ -257,6 +257,20 @@ TEST_CASE("exceptions: registered ones arrive with their type [P4]", "[remote_ex
   CHECK(what_of<KnownFinal>(sent(std::make_exception_ptr(KnownFinal{"the end"}))) == "the end");
 }
 
+namespace {
+struct KnownBeforeMain : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+volatile bool never = false;
+}  // namespace
+
+TEST_CASE("register_exception: that the program has the call is enough", "[remote_exception]") {
+  check_arrives(KnownBeforeMain{"early"});
+  if (never) {
+    conc::register_exception<KnownBeforeMain>();
+  }
+}
+
 TEST_CASE("register_exception: says that it did, however often it is called", "[remote_exception]") {
   CHECK(conc::register_exception<Known>());
   CHECK(conc::register_exception<std::runtime_error>());

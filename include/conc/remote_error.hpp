@@ -242,10 +242,39 @@ struct [[gnu::visibility("hidden")]] ExceptionCodeOf {
 
 [[gnu::visibility("default")]] inline constinit CodeTable<const ExceptionCode*> exception_table{};
 
+/// Hidden: each module has its own entry, which comes and goes with it.
+template <class E>
+struct [[gnu::visibility("hidden")]] ExceptionEntry {
+  /// Also makes sure that E is entered before main, or when the module is loaded.
+  static void enter() {
+    const void* entered = &lease;
+    __asm__("" : "+r"(entered));  // neither compiler nor linker may find it unused
+    node();
+  }
+
+ private:
+  static CodeTable<const ExceptionCode*>::Node& node() {
+    constexpr const ExceptionCode* code = &ExceptionCodeOf<E>::code;
+    static CodeTable<const ExceptionCode*>::Node& entered = exception_table.enter(
+        code_key(typeid(E).name(), reinterpret_cast<std::uintptr_t>(code->load)), typeid(E).name(), code);
+    return entered;
+  }
+
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wglobal-constructors"
+#endif
+  static inline const CodeLease<const ExceptionCode*> lease{node()};
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+};
+
 }  // namespace detail
 
-/// Makes exceptions of type E known, so that those thrown in a worker process arrive as E, and not as RemoteError. Both
-/// processes must do so: at namespace scope, before main. A second time does nothing.
+/// Makes exceptions of type E known, so that those thrown in a worker process arrive as E, and not as RemoteError. That the
+/// program has this call somewhere is enough, whether it is run or not: E is known before main, and in all processes of the
+/// program. In a plugin: as soon as that is loaded there. Best at namespace scope, beside E:
 ///
 ///     const bool registered = conc::register_exception<app::NoSuchRow>();
 ///
@@ -265,10 +294,7 @@ bool register_exception() {
       "register_exception<E>(): E must be picklable, or a std::exception that can be made of a std::string, of an "
       "error code and a std::string, or of nothing; give it a member pickle() or a conc::pickler<E>");
   if constexpr (detail::ExceptionCodec<E>::exists) {
-    using Code = detail::ExceptionCodeOf<E>;
-    static const detail::CodeLease<const detail::ExceptionCode*> lease{detail::exception_table.enter(
-        detail::code_key(typeid(E).name(), reinterpret_cast<std::uintptr_t>(Code::code.load)), typeid(E).name(),
-        &Code::code)};
+    detail::ExceptionEntry<E>::enter();
   }
   return true;
 }
