@@ -16,6 +16,12 @@
 
 namespace conc::inline CONC_ABI::detail::sync::native {
 
+#if defined(SYS_futex_time64)  // 32-bit systems have it, for a time_t that is wider than their long
+inline constexpr long kFutex = sizeof(std::time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex;
+#else
+inline constexpr long kFutex = SYS_futex;
+#endif
+
 /// The four bytes that the kernel compares: all of a 32-bit word, the low half of a 64-bit one.
 template <class Word>
 const char* futex_bytes(const void* word) noexcept {
@@ -35,7 +41,7 @@ bool wait(const Atomic<Word>& word, Word expected, TimePoint end) noexcept {
   }
   // FUTEX_WAIT_BITSET takes an absolute time on CLOCK_MONOTONIC (futex(2)), so that an interruption cannot extend it.
   const long failed =
-      syscall(SYS_futex, futex_bytes<Word>(&word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
+      syscall(kFutex, futex_bytes<Word>(&word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
               static_cast<std::uint32_t>(expected), end == forever ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
   // EAGAIN (the word had changed) and EINTR (a signal) are reasons to look again.
   return !(failed != 0 && errno == ETIMEDOUT);
@@ -45,7 +51,7 @@ bool wait(const Atomic<Word>& word, Word expected, TimePoint end) noexcept {
 template <class Word = std::uint32_t>
 void wake(const void* address, std::uint32_t n) noexcept {
   const KeepErrno keep;  // EFAULT: the word is gone, and with it everybody who could have slept on it
-  syscall(SYS_futex, futex_bytes<Word>(address), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, nullptr, nullptr, 0);
+  syscall(kFutex, futex_bytes<Word>(address), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, nullptr, nullptr, 0);
 }
 
 /// The CPU this thread runs on; a hint that may be stale at once, and all ones if the system does not tell.
