@@ -1,8 +1,9 @@
 """Proves that headers compile alone, twice, and in translation units that are linked, without any warning.
 
-Usage: headers.py INCLUDE_DIR [HEADER…] -- COMPILER FLAG…
+Usage: headers.py INCLUDE_DIR [together] [HEADER…] -- COMPILER FLAG…
 
-Each header has a unit of its own. One more unit includes all of them twice, below function-like macros min and max; the
+Each header has a unit of its own; after the word "together" all share one, but for the long form, with CONC_LONG in the
+environment. One more unit includes all of them twice, below function-like macros min and max; the
 standard headers that conc uses come before these macros, so that only conc's own text meets them. All units are linked.
 Without a HEADER it is all of them; those of the explorer are a program apart, with CONC_EXPLORE.
 """
@@ -31,7 +32,7 @@ def system_headers(root: Path) -> str:
         f"#if __has_include(<{name}>)\n#include <{name}>\n#endif\n" for name in sorted(names) if not name.startswith("conc/"))
 
 
-def links(root: Path, headers: list[str], command: list[str]) -> bool:
+def links(root: Path, headers: list[str], together: bool, command: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "program")
 
@@ -41,11 +42,12 @@ def links(root: Path, headers: list[str], command: list[str]) -> bool:
             return subprocess.run([*command, "-c", str(unit), "-o", str(unit.with_suffix(".o"))]).returncode == 0
 
         includes = [f"#include <conc/{header}>\n" for header in headers]
-        units = [*includes, system_headers(root) + HOSTILE + "".join(includes) * 2 + "int main() {}\n"]
+        first = ["".join(includes)] if together else includes
+        units = [*first, system_headers(root) + HOSTILE + "".join(includes) * 2 + "int main() {}\n"]
         with ThreadPoolExecutor(max((os.cpu_count() or 1) // 2, 1)) as pool:  # the other half is for another compiler
             good = list(pool.map(compiles, range(len(units)), units))
-        for header in (header for header, compiled in zip(headers, good) if not compiled):
-            print(f"{header} does not stand alone")
+        for unit in (unit for unit, compiled in zip(first, good) if not compiled):
+            print(f"{unit}does not compile")
         if not good[-1]:
             print("not all of them stand min() and max() that are macros")
         objects = [str(path) for path in Path(folder).glob("*.o")]
@@ -55,14 +57,17 @@ def links(root: Path, headers: list[str], command: list[str]) -> bool:
 
 def main() -> int:
     root, separator = Path(sys.argv[1]), sys.argv.index("--")
+    first = 3 if sys.argv[2] == "together" else 2
     command = [*sys.argv[separator + 1:], "-std=c++20", f"-I{root}"]
-    headers = sys.argv[2:separator] or sorted(path.relative_to(root / "conc").as_posix() for path in root.rglob("*.hpp"))
+    everything = sorted(path.relative_to(root / "conc").as_posix() for path in root.rglob("*.hpp"))
+    headers = sys.argv[first:separator] or everything
     headers = [header for header in headers if FLOORS.get(header, 0) >= 0]  # a backend is a part of detail/sync.hpp
     explorer = [header for header in headers if FLOORS.get(header, 0) >= EXPLORER]
     others = [header for header in headers if header not in explorer]
+    together = first == 3 and "CONC_LONG" not in os.environ
     good = bool(headers)
     for group, flags in (others, []), (explorer, ["-DCONC_EXPLORE"]):
-        good = (not group or links(root, group, [*command, *flags])) and good
+        good = (not group or links(root, group, together, [*command, *flags])) and good
     print(f"{len(headers)} headers")
     return 0 if good else 1
 
