@@ -361,7 +361,8 @@ TEST_CASE("map: makes all of its calls, or none where it throws because an alloc
   // Lets each allocation fail in turn. By a task of the pool, which is its only worker, or while that one is busy.
   const auto each = [&](bool inside, auto submit, int all) {
     int failures = 0;
-    for (bool failed = true; failed;) {
+    bool failed = true;
+    while (failed) {
       bool threw = false;
       const auto attempt = [&] {
         allocations_left.store(failures);
