@@ -470,6 +470,9 @@ void processes() {
   check(done.returncode == 0 && done.out == "smoke", "a program reads and writes");
   check(throws<conc::subprocess::CalledProcessError>([] { (void)conc::subprocess::run({"false"}, {.check = true}); }),
         "a program that fails is noticed");
+  conc::Process process{[](int code) { ::_exit(code); }, 3};
+  process.start();
+  check(process.join() && process.exitcode() == 3, "a process runs");
 }
 #endif
 
