@@ -173,6 +173,7 @@ TEST_CASE("ProcessPoolExecutor: a worker killed with half a result in its pipe: 
           "[process_pool][FW3][P7]") {
   for (const bool breaks : {false, true}) {
     Gate gate;
+    Gate start;
     ProcessPoolExecutor pool{
         {.max_workers = 2, .on_worker_death = breaks ? OnWorkerDeath::break_pool : OnWorkerDeath::respawn}};
     const auto victim = pool.submit(&text_behind, gate.path(), kLarge);
@@ -180,13 +181,14 @@ TEST_CASE("ProcessPoolExecutor: a worker killed with half a result in its pipe: 
     const int worker = only_worker(pool);
     conc::Event killed;
     bool wrote = false;
-    pool.submit(&conc_test::twice, 1).add_done_callback([&](const conc::Future<int>&) {
+    pool.submit(&conc_test::hold, start.path()).add_done_callback([&](const conc::Future<int>&) {
       // As long as this callback runs nobody reads results.
       gate.open();
       wrote = eventually([worker] { return is_in(worker, SYS_write); });
       ::kill(worker, SIGKILL);
       killed.set();
     });
+    start.open();
     killed.wait();
     CHECK(wrote);
     CHECK(

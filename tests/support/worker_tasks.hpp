@@ -8,6 +8,8 @@
 
 #include <array>
 #include <conc/detail/fork_server.hpp>
+#include <conc/error.hpp>
+#include <conc/future.hpp>
 #include <conc/pickle.hpp>
 #include <conc/process_pool.hpp>
 #include <cstddef>
@@ -15,7 +17,10 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
+#include <type_traits>
 
 #include "gate.hpp"
 #include "support.hpp"
@@ -131,24 +136,32 @@ inline int die_at_gate(Death death, const std::string& sign, const std::string& 
   die(death);
 }
 
-/// Whether there is no such process, or none that still runs.
-inline bool has_ended(int process) {
-  std::ifstream file{"/proc/" + std::to_string(process) + "/stat"};
+/// A field of what /proc tells of a process: 0 is its state, 1 its parent. Empty if there is no such process.
+inline std::string stat_of(const std::string& process, std::size_t field) {
+  std::ifstream file{"/proc/" + process + "/stat"};
   std::string stat;
   std::getline(file, stat);
   const std::size_t name_end = stat.rfind(')');
-  return name_end == std::string::npos || stat[name_end + 2] == 'Z' || stat[name_end + 2] == 'X';
+  if (name_end == std::string::npos) return {};
+  std::istringstream fields{stat.substr(name_end + 1)};
+  std::string text;
+  for (std::size_t i = 0; i <= field; ++i) fields >> text;
+  return text;
 }
+
+/// Whether there is no such process, or none that still runs.
+inline bool has_ended(int process) {
+  const std::string state = stat_of(std::to_string(process), 0);
+  return state.empty() || state == "Z" || state == "X";
+}
+
+inline int parent_of(int process) { return std::atoi(stat_of(std::to_string(process), 1).c_str()); }
 
 /// How many children a process has, zombies included.
 inline std::size_t count_children(int process) {
   std::size_t children = 0;
   for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
-    std::ifstream file{entry.path() / "stat"};
-    std::string stat;
-    std::getline(file, stat);
-    const std::size_t name_end = stat.rfind(')');
-    if (name_end != std::string::npos && std::atoi(stat.c_str() + name_end + 4) == process) ++children;
+    if (stat_of(entry.path().filename().string(), 1) == std::to_string(process)) ++children;
   }
   return children;
 }
@@ -171,6 +184,17 @@ std::string broken_by(const conc::Future<T>& future) {
     return error.what();
   } catch (const std::exception& error) {
     return std::string{"another exception: "} + error.what();
+  }
+}
+
+/// The future of what is submitted; of what submit() throws otherwise.
+template <class F, class... Args>
+auto submitted(conc::ProcessPoolExecutor& pool, F fn, Args... args) {
+  using Result = std::invoke_result_t<F, Args...>;
+  try {
+    return pool.submit(fn, args...);
+  } catch (...) {
+    return conc::make_exceptional_future<Result>(std::current_exception());
   }
 }
 
