@@ -73,7 +73,8 @@ struct ProcessPoolOptions {
   Deadline timeout = never;  ///< TaskOptions::timeout of tasks that are submitted without options
   unsigned retries = 0;      ///< TaskOptions::retries likewise
   /// How many tasks a worker may have at once, so that it need not wait for the next. More than one only while it takes
-  /// less than a millisecond for each; those that it has cannot be cancelled.
+  /// less than a millisecond for each, and none behind one with a timeout. Those that it has cannot be cancelled, and wait
+  /// for each other although another worker may be idle: 1 for tasks that wait for other tasks, by files for example.
   std::size_t prefetch = 16;
   std::size_t max_queued = 0;            ///< how many tasks may wait for a worker; 0: any number
   WhenFull when_full = WhenFull::block;  ///< block or raise
@@ -136,10 +137,12 @@ class ProcessPool final : public ExitHook {
   }
 
   void close(bool cancel) {
-    if (!is_forked()) {
-      broker_.close(cancel);
-      registry.unhook(*this);
+    if (is_forked()) {
+      add_reference();  // for good: the registry, which other threads may have been at, goes on to know it
+      return;
     }
+    broker_.close(cancel);
+    registry.unhook(*this);
   }
   void kill(int signal, const char* why) {
     if (!is_forked()) {
@@ -149,12 +152,15 @@ class ProcessPool final : public ExitHook {
   }
   /// Waits until all workers have ended; after close().
   void join() {
+    if (is_forked()) {
+      return;
+    }
     bool started = false;
     {
       const ScopedLock guard{starting_};
       started = started_;
     }
-    if (started && !is_forked()) {
+    if (started) {
       manager_.join();
     }
   }
@@ -197,7 +203,8 @@ class ProcessPool final : public ExitHook {
 ///
 /// Call process_init() first in main.
 ///
-/// @par Thread safety   every member from any thread at any time, but for the destructor; callbacks too.
+/// @par Thread safety   every member from any thread at any time, but for the destructor; callbacks too, but they must
+///                      not wait for another task of the pool: the thread that they are on is the one it would be done on.
 /// @par Lifetime        the destructor waits for all tasks that were submitted; in a callback of one of its own futures
 ///                      it only tells the workers to end. At exit all pools are shut down. If the program dies, its
 ///                      workers do as well, within a second, and the processes that they have started in their
@@ -248,6 +255,10 @@ class ProcessPoolExecutor {
     try {
       task->call.template pack<std::decay_t<F>, std::decay_t<Args>...>(detail::FrameKind::call, fn, args...);
     } catch (...) {
+      if (std::current_exception() == nullptr) {  // no exception of C++: the thread is made to exit
+        task->withdraw();
+        throw;
+      }
       task->give_up(std::current_exception());
       return future;
     }
@@ -357,8 +368,7 @@ class ProcessPoolExecutor {
          .max_tasks_per_worker = options.max_tasks_per_child,
          .max_queued = options.max_queued,
          .waits_when_full = options.when_full == WhenFull::block,
-         .respawns = options.on_worker_death == OnWorkerDeath::respawn,
-         .initializes = !options.initializer.call_.bytes().empty()},
+         .respawns = options.on_worker_death == OnWorkerDeath::respawn},
         {options.start_method, std::move(options.preload), std::move(options.initializer.call_)}};
   }
 

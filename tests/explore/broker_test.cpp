@@ -89,7 +89,7 @@ class Threads {
  public:
   using Parcel = Call;
 
-  explicit Threads(std::size_t most, bool initialize = false) : workers_(most), initialize_{initialize} {}
+  explicit Threads(std::size_t most) : workers_(most) {}
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
   ~Threads() {
@@ -201,7 +201,7 @@ class Threads {
   void work(std::size_t i, std::uint64_t generation) {
     const conc::ScopedLock guard{lock_};
     const auto dead = [this, i, generation] { return !workers_[i].alive || workers_[i].generation != generation; };
-    if (initialize_ && !dead()) {
+    if (!dead()) {
       tell({initializer_fails_ ? What::no_init : What::ready, i});
     }
     for (;;) {
@@ -230,7 +230,6 @@ class Threads {
   std::vector<Worker> workers_;
   std::deque<Happening> happenings_;
   std::vector<conc::Thread> threads_;
-  const bool initialize_;
   bool initializer_fails_ = false;
   bool bell_ = false;
   int refuse_ = 0;
@@ -244,8 +243,7 @@ constexpr conc::detail::BrokerOptions kOptions{.max_workers = 1,
                                                .max_tasks_per_worker = 0,
                                                .max_queued = 0,
                                                .waits_when_full = true,
-                                               .respawns = true,
-                                               .initializes = false};
+                                               .respawns = true};
 
 /// Pushes the call. @return whether it was accepted
 bool push(Broker& broker, Call& call) {
@@ -515,10 +513,8 @@ TEST_CASE("Broker: who waits for room in the queue gets it, or hears of the end"
 TEST_CASE("Broker: workers are initialized before they are blamed", "[broker][P11][FW18]") {
   explore_type("Broker, a worker dies while it is initialized, or later",
                [] {
-                 auto options = kOptions;
-                 options.initializes = true;
-                 Threads workers{1, true};
-                 Broker broker{options, workers};
+                 Threads workers{1};
+                 Broker broker{kOptions, workers};
                  Call call;
                  call.retries = 1;
                  parallel([&] { broker.run(); },
@@ -532,11 +528,9 @@ TEST_CASE("Broker: workers are initialized before they are blamed", "[broker][P1
                {.preemptions = 1});
   explore_type("Broker, an initializer fails",
                [] {
-                 auto options = kOptions;
-                 options.initializes = true;
-                 Threads workers{1, true};
+                 Threads workers{1};
                  workers.fail_initializer();
-                 Broker broker{options, workers};
+                 Broker broker{kOptions, workers};
                  Call calls[2];
                  bool accepted[2];
                  parallel([&] { broker.run(); },

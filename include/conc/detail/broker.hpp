@@ -6,7 +6,7 @@
 /// step; so what is explored is what runs. Of `Workers` it wants:
 ///
 ///   Parcel                    a call on its way: see Shipment
-///   start(i, broker)          starts worker i; throws if it cannot
+///   start(i)                  starts worker i, which will say that it is ready; throws if it cannot
 ///   send(i, parcel)           passes a call on to worker i; never waits, never fails
 ///   close(i)                  no more calls for worker i: it ends after those it has
 ///   kill(i, signal)           its end will be told like any other
@@ -85,7 +85,6 @@ struct BrokerOptions {
   std::size_t max_queued;            // calls that wait for a worker, at most; 0: any number
   bool waits_when_full;              // else QueueFull is thrown
   bool respawns;                     // the death of a worker costs only the call it ran
-  bool initializes;                  // workers say that they are ready before they run calls
 };
 
 /// What a broker has done and is doing.
@@ -287,7 +286,12 @@ class Broker {
     try {
       judge(i, slot, status);
     } catch (...) {  // no memory for the words
-      fail_all(std::exchange(slot.parcels, {}), std::current_exception());
+      if (slot.expired == 0 && slot.ready && !slot.parcels.empty()) {
+        fail(slot.parcels.pop_front(), std::current_exception());
+      }
+      if (slot.expired == 0 && !options_.respawns) {
+        break_pool({});
+      }
     }
     if (broken_) {
       fail_all(slot.parcels, broken());
@@ -302,16 +306,16 @@ class Broker {
   struct Slot {
     bool live = false;
     bool ready = false;
-    bool closing = false;           // no more calls for it: it is to end
-    bool dying = false;             // was killed
-    const char* garbage = nullptr;  // why
-    std::uint64_t expired = 0;      // the call for whose time it was killed; 0: none
-    bool has_deadline = false;      // its last call has a timeout
-    std::size_t credit = 1;         // calls that it may have
-    std::size_t handed = 0;         // calls that it has had
-    Parcels parcels;                // in order; it is at work on the first
-    sync::TimePoint since{};        // when it began that, or was told to end
-    sync::TimePoint end{};          // when that must be over
+    bool closing = false;                 // no more calls for it: it is to end
+    bool dying = false;                   // was killed
+    const char* garbage = nullptr;        // why
+    std::uint64_t expired = 0;            // the call for whose time it was killed; 0: none
+    bool has_deadline = false;            // its last call has a timeout
+    std::size_t credit = 1;               // calls that it may have
+    std::size_t handed = 0;               // calls that it has had
+    Parcels parcels;                      // in order; it is at work on the first
+    sync::TimePoint since{};              // when it began that, or was told to end
+    sync::TimePoint end = sync::forever;  // when that must be over
   };
 
   static constexpr std::chrono::microseconds kQuick{200};  // several times what a round trip takes
@@ -455,7 +459,6 @@ class Broker {
       pids_.push_back(workers_.pid(i));
     }
     slots_[i].live = true;
-    slots_[i].ready = !options_.initializes;
     ++live_;
     return true;
   }

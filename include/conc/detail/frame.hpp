@@ -10,10 +10,12 @@ namespace conc::inline CONC_ABI::detail {
 
 enum class FrameKind : std::uint32_t {
   // To the worker.
+  greet,       // the first frame: answer that you are ready
+  initialize,  // or this: run the call in the bytes first
   call,        // run the call in the bytes, answer with its result or its failure
-  initialize,  // the same, but the answer to success is `ready`
   process,     // run it and end: the only frame of a Process, which has a name before the call
   release,     // what result `id` shares with the program has been taken over
+  end,         // no more. Not the end of the pipe: a process that the program has forked may have that open
   // From the worker.
   ready,
   result,

@@ -64,6 +64,9 @@ class ProcessWorkers {
     Line line;
     const ByteBuffer& initializer = setup_.initializer.bytes();
     line.letters.append(initializer.data(), initializer.size());
+    if (initializer.empty()) {
+      line.add_letter({.kind = FrameKind::greet});
+    }
     line.process.emplace(WorkerProcess::start(setup_.start_method, std::move(calls.read_end),
                                               std::move(results.write_end), setup_.preload));
     line.calls = std::move(calls.write_end);
@@ -85,7 +88,10 @@ class ProcessWorkers {
     lines_[i].hang_up();
   }
 
-  void wake() noexcept { static_cast<void>(!::write(bell_.write_end.number(), "", 1)); }  // a full pipe rings as well
+  void wake() noexcept {
+    const NoCancellation whole;
+    static_cast<void>(!::write(bell_.write_end.number(), "", 1));  // a full pipe rings as well
+  }
 
   int pid(std::size_t i) const noexcept { return lines_[i].process->pid(); }
   std::string describe(std::size_t i) const { return "worker process " + std::to_string(pid(i)); }
@@ -150,7 +156,8 @@ class ProcessWorkers {
     std::size_t first = 0;          // of `outgoing` that is not written whole
     std::size_t first_written = 0;  // of that
     bool closes = false;            // when all of it is written and answered: then nothing is left to release
-    std::size_t unanswered = 0;     // calls
+    bool said_end = false;
+    std::size_t unanswered = 0;  // calls
     // From the worker.
     ByteBuffer incoming;
     sync::TimePoint silent_until = sync::forever;  // when its process must have ended, since its pipe has
@@ -171,7 +178,7 @@ class ProcessWorkers {
     }
 
     /// Writes what the pipe takes.
-    void write() noexcept {
+    void write() {
       while (has_more_to_write()) {
         constexpr int kMost = 64;
         iovec parts[kMost];
@@ -201,8 +208,13 @@ class ProcessWorkers {
         }
         advance(static_cast<std::size_t>(done), in_a_call);
       }
-      if (closes && unanswered == 0) {
-        calls.close();
+      if (closes && unanswered == 0 && calls.is_open()) {
+        if (std::exchange(said_end, true)) {
+          calls.close();
+        } else {
+          add_letter({.kind = FrameKind::end});
+          write();
+        }
       }
     }
 
@@ -258,7 +270,16 @@ class ProcessWorkers {
     Line& line = lines_[i];
     const std::size_t before = line.incoming.size();
     const std::size_t room = before < kPipe ? kPipe : kWidePipe;
-    const ssize_t got = ::read(line.results.number(), line.incoming.extend(room), room);
+    std::byte* into = nullptr;
+    try {
+      into = line.incoming.extend(room);
+    } catch (const std::bad_alloc&) {
+      line.incoming = {};
+      line.results.close();
+      broker.on_garbage(i, "answered with more than there is memory for");
+      return 0;
+    }
+    const ssize_t got = ::read(line.results.number(), into, room);
     const bool ended = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
     line.incoming.truncate(before + static_cast<std::size_t>(got < 0 ? 0 : got));
     if (ended) {

@@ -149,12 +149,27 @@ class WorkerLoop {
     FrameHeader header;
     while (reader_.next(header)) {
       switch (header.kind) {
-        case FrameKind::call:
-          answer(header, FrameKind::result);
+        case FrameKind::greet:
+          answer(header, FrameKind::ready, [] {});
           break;
         case FrameKind::initialize:
-          answer(header, FrameKind::ready);
+          answer(header, FrameKind::ready, [this] {
+            ByteBuffer nothing;
+            Pickler unwanted{nothing};
+            with_call([&unwanted](Unpickler& bytes) { run_call(bytes, unwanted); });
+          });
           break;
+        case FrameKind::call:
+          answer(header, FrameKind::result, [this, &header] {
+            Pickler pickler{buffer_};
+            with_call([&pickler](Unpickler& bytes) { run_call(bytes, pickler); });
+            if (!pickler.kept().empty()) {
+              kept_.push_back({header.id, pickler.kept()});
+            }
+          });
+          break;
+        case FrameKind::end:
+          return 0;
         case FrameKind::process:
           return run_process();
         case FrameKind::release:
@@ -173,16 +188,17 @@ class WorkerLoop {
     std::vector<std::shared_ptr<const void>> objects;
   };
 
-  void answer(const FrameHeader& call, FrameKind on_success) {
+  /// @param run  appends to the buffer what is to be answered
+  template <class Run>
+  void answer(const FrameHeader& call, FrameKind on_success, Run run) {
     FrameHeader header{.kind = on_success, .id = call.id};
     buffer_.clear();
     buffer_.append(&header, sizeof header);
-    Pickler pickler{buffer_};
+    const std::size_t kept = kept_.size();
     try {
-      with_call([&pickler](Unpickler& bytes) { run_call(bytes, pickler); });
-      if (!pickler.kept().empty()) {
+      run();
+      if (kept_.size() != kept) {
         header.kind = FrameKind::shared_result;
-        kept_.push_back({call.id, pickler.kept()});
       }
     } catch (...) {
       header.kind = FrameKind::failure;
