@@ -42,6 +42,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -365,7 +366,6 @@ class ForkServer {
     forked_ = true;
   }
 
-  static int forget_in_children() noexcept;
   pid_t pid() const noexcept { return pid_; }
 
  private:
@@ -389,7 +389,13 @@ class ForkServer {
     }
   }
 
+  static int forget_in_children() noexcept;
+
   void launch() {
+    if (!children_forget_ && forget_in_children_() != 0) {
+      throw std::bad_alloc{};
+    }
+    children_forget_ = true;
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
       throw_system_error(errno, "fork server: no socket");
@@ -522,6 +528,9 @@ class ForkServer {
   pid_t pid_ = 0;
   bool forked_ = false;        // this process is a child of the one that had the server
   std::uint64_t servers_ = 0;  // how many there have been
+  // That of the module in which this lies: what pthread_atfork is given is gone when the module is unloaded that calls it.
+  int (*const forget_in_children_)() noexcept = &forget_in_children;
+  bool children_forget_ = false;
 };
 
 [[gnu::visibility("default")]] inline constinit ForkServer fork_server{};
@@ -529,6 +538,5 @@ class ForkServer {
 inline int ForkServer::forget_in_children() noexcept {
   return pthread_atfork(nullptr, nullptr, [] { fork_server.forget(); });
 }
-[[gnu::visibility("default")]] inline const int fork_server_is_forgotten = ForkServer::forget_in_children();
 
 }  // namespace conc::inline CONC_ABI::detail

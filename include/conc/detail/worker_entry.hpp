@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -96,8 +97,13 @@ class Lifelines {
  public:
   constexpr Lifelines() noexcept = default;
 
-  void add(Lifeline& line) noexcept {
+  /// @throws std::bad_alloc; then it was not added
+  void add(Lifeline& line) {
     const ScopedLock guard{lock_};
+    if (!children_forget_ && forget_in_children_() != 0) {
+      throw std::bad_alloc{};
+    }
+    children_forget_ = true;
     line.next = first_;
     if (first_ != nullptr) {
       first_->previous = &line;
@@ -131,13 +137,20 @@ class Lifelines {
   }
 
  private:
+  static int forget_in_children() noexcept;
+
   Lock lock_;
   Lifeline* first_ = nullptr;
+  // That of the module in which this lies: what pthread_atfork is given is gone when the module is unloaded that calls it.
+  int (*const forget_in_children_)() noexcept = &forget_in_children;
+  bool children_forget_ = false;
 };
 
 [[gnu::visibility("default")]] inline constinit Lifelines lifelines{};
-[[gnu::visibility("default")]] inline const int lifelines_are_forgotten =
-    pthread_atfork(nullptr, nullptr, [] { lifelines.forget(); });
+
+inline int Lifelines::forget_in_children() noexcept {
+  return pthread_atfork(nullptr, nullptr, [] { lifelines.forget(); });
+}
 
 /// In a worker: from now on it ends with the program.
 inline void hold_on_to(int lifeline) noexcept {

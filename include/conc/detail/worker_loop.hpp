@@ -151,14 +151,14 @@ class WorkerLoop {
       switch (header.kind) {
         case FrameKind::greet:
           answer(header, FrameKind::ready, [] {});
-          break;
+          continue;
         case FrameKind::initialize:
           answer(header, FrameKind::ready, [this] {
             ByteBuffer nothing;
             Pickler unwanted{nothing};
             with_call([&unwanted](Unpickler& bytes) { run_call(bytes, unwanted); });
           });
-          break;
+          continue;
         case FrameKind::call:
           answer(header, FrameKind::result, [this, &header] {
             Pickler pickler{buffer_};
@@ -167,17 +167,21 @@ class WorkerLoop {
               kept_.push_back({header.id, pickler.kept()});
             }
           });
-          break;
+          continue;
         case FrameKind::end:
           return 0;
         case FrameKind::process:
           return run_process();
         case FrameKind::release:
           std::erase_if(kept_, [&header](const Kept& kept) { return kept.id == header.id; });
+          continue;
+        case FrameKind::ready:
+        case FrameKind::result:
+        case FrameKind::shared_result:
+        case FrameKind::failure:
           break;
-        default:
-          return 1;
       }
+      return 1;  // nobody sends that to a worker
     }
     return 0;
   }

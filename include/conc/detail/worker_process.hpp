@@ -125,9 +125,10 @@ class WorkerProcess {
     if (!ends.lifeline.is_open()) {
       throw_system_error(errno, "worker process: no descriptor");
     }
-    worker.lifeline_ = std::make_unique<Lifeline>();
-    worker.lifeline_->end = std::move(lifeline.write_end);
-    lifelines.add(*worker.lifeline_);
+    auto line = std::make_unique<Lifeline>();
+    line->end = std::move(lifeline.write_end);
+    lifelines.add(*line);
+    worker.lifeline_ = std::move(line);
     const pid_t pid = method == StartMethod::fork ? fork_worker(ends, text) : spawn_worker(ends, preload);
     worker.adopt(pid);
     return worker;
