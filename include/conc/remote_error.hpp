@@ -50,23 +50,25 @@ class [[gnu::visibility("default")]] RemoteInfo {
  public:
   RemoteInfo(const RemoteInfo&) noexcept = default;
   RemoteInfo& operator=(const RemoteInfo&) noexcept = default;
-  ~RemoteInfo() = default;
+  [[gnu::noinline]] ~RemoteInfo() {}  // NOLINT(modernize-use-equals-default): not into the destructor of each exception
 };
 
 namespace detail {
 
 /// An exception as it arrives.
 template <class E>
-class [[gnu::visibility("default")]] Remote final
-    : public E,
-      public
-      RemoteInfo{public : Remote(E && thrown, const RemoteInfo& info) : E(std::move(thrown)), RemoteInfo{info} {}};
+class __attribute__((visibility("default"))) Remote final : public E, public RemoteInfo {
+ public:
+  Remote(E&& thrown, const RemoteInfo& info) : E(std::move(thrown)), RemoteInfo{info} {}
+};
 
 /// Likewise, with the exception during whose handling it was thrown.
 template <class E>
-class [[gnu::visibility("default")]] RemoteNested final : public E, public RemoteInfo, public std::nested_exception{
-  public : RemoteNested(E && thrown, const RemoteInfo& info) : E(std::move(thrown)),
-  RemoteInfo{info} {}
+class __attribute__((visibility("default"))) RemoteNested final : public E,
+                                                                  public RemoteInfo,
+                                                                  public std::nested_exception {
+ public:
+  RemoteNested(E&& thrown, const RemoteInfo& info) : E(std::move(thrown)), RemoteInfo{info} {}
 };
 
 template <class E>
@@ -84,7 +86,20 @@ constexpr bool with_two_paths = requires(const E& exception, const std::error_co
 };
 
 template <class E>
-constexpr bool with_message = std::is_base_of_v<std::exception, E>&& std::is_constructible_v<E, const std::string&>;
+constexpr bool with_message =
+    std::is_convertible_v<E*, std::exception*>&& std::is_constructible_v<E, const std::string&>;
+
+/// What std::exceptions have in common is saved by one function for all.
+[[gnu::cold, gnu::noinline]] inline void save_message(Pickler& pickler, const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& caught) {
+    const char* const text = caught.what();
+    pickler(std::string{text == nullptr ? "" : text});
+  }
+}
+
+[[gnu::cold, gnu::noinline]] inline std::string load_message(Unpickler& pickled) { return pickled.get<std::string>(); }
 
 /// How an exception's type is turned into bytes and back.
 template <class E>
@@ -92,7 +107,9 @@ struct ExceptionCodec {
   static constexpr bool exists = picklable<E> || with_error_code<E> || with_two_paths<E> || with_message<E> ||
                                  (std::is_base_of_v<std::exception, E> && std::is_default_constructible_v<E>);
 
-  static void save(Pickler& pickler, const E& exception) {
+  static constexpr bool is_message = with_message<E> && !picklable<E> && !with_error_code<E> && !with_two_paths<E>;
+
+  static void save([[maybe_unused]] Pickler& pickler, [[maybe_unused]] const E& exception) {
     if constexpr (picklable<E>) {
       pickler(exception);
     } else if constexpr (with_two_paths<E>) {
@@ -101,9 +118,6 @@ struct ExceptionCodec {
     } else if constexpr (with_error_code<E>) {
       save_code(pickler, exception.code());
       pickler(text_without_code(exception, exception.code()));
-    } else if constexpr (with_message<E>) {
-      const char* const text = exception.what();
-      pickler(std::string{text == nullptr ? "" : text});
     }
   }
 
@@ -128,7 +142,7 @@ struct ExceptionCodec {
       }
       return E(code, text);
     } else if constexpr (with_message<E>) {
-      return E(pickled.get<std::string>());
+      return E(load_message(pickled));
     } else {
       return E();
     }
@@ -167,42 +181,43 @@ struct ExceptionCodec {
   }
 };
 
-/// Throws a Thrown and catches it. What its making throws goes to the caller.
-template <class Thrown, class... Args>
-std::exception_ptr throw_and_catch(Args&&... args) {
-  try {
-    throw Thrown(std::forward<Args>(args)...);
-  } catch (const Thrown&) {
-    return std::current_exception();
-  }
-}
-
-/// What is known of a type of exceptions.
+/// What is known of a type of exceptions. There are many of them in each program: what need not know the type is done by
+/// those who use this.
 struct ExceptionCode {
-  const std::type_info& (*type)() noexcept;
-  bool (*thrown_as)(const std::type_info& thrown) noexcept;  // it, or it as it arrived from elsewhere
+  bool is(const std::type_info& thrown) const noexcept {
+    return thrown == *type || thrown == *remote || thrown == *remote_nested;
+  }
+
+  const std::type_info* type;
+  const std::type_info* remote;  // as it arrives; the type itself if nothing can be derived from it
+  const std::type_info* remote_nested;
   void (*save)(Pickler& pickler, const std::exception_ptr& exception);
-  std::exception_ptr (*load)(Unpickler& pickled, const RemoteInfo& info, const std::exception_ptr& cause);
+  void (*raise)(Unpickler& pickled, const RemoteInfo& info, bool nested);  // throws a remote, or something else
 };
 
 template <class E>
-struct [[gnu::visibility("hidden")]] ExceptionCodeOf {
+struct __attribute__((visibility("hidden"))) ExceptionCodeOf {
   static constexpr bool is_open = std::is_class_v<E> && !std::is_final_v<E> && !std::is_base_of_v<RemoteInfo, E>;
   static constexpr bool has_cause = std::is_base_of_v<std::nested_exception, E>;
 
-  static const std::type_info& type() noexcept { return typeid(E); }
-
-  static bool thrown_as(const std::type_info& thrown) noexcept {
-    if constexpr (is_open && !has_cause) {
-      return thrown == typeid(E) || thrown == typeid(Remote<E>) || thrown == typeid(RemoteNested<E>);
-    } else if constexpr (is_open) {
-      return thrown == typeid(E) || thrown == typeid(Remote<E>);
+  static auto remote() {
+    if constexpr (is_open) {
+      return std::type_identity<Remote<E>>{};
     } else {
-      return thrown == typeid(E);
+      return std::type_identity<E>{};
     }
   }
+  static auto remote_nested() {
+    if constexpr (is_open && !has_cause) {
+      return std::type_identity<RemoteNested<E>>{};
+    } else {
+      return remote();
+    }
+  }
+  using Whole = typename decltype(remote())::type;
+  using WholeNested = typename decltype(remote_nested())::type;
 
-  static void save(Pickler & pickler, const std::exception_ptr& exception) {
+  [[gnu::cold]] static void save(Pickler& pickler, const std::exception_ptr& exception) {
     try {
       std::rethrow_exception(exception);
     } catch (const E& caught) {
@@ -210,41 +225,27 @@ struct [[gnu::visibility("hidden")]] ExceptionCodeOf {
     }
   }
 
-  static std::exception_ptr load(Unpickler & pickled, const RemoteInfo& info, const std::exception_ptr& cause) {
-    if (cause == nullptr) {
-      return make<Remote<E>>(pickled, info);
-    }
-    try {
-      std::rethrow_exception(cause);
-    } catch (...) {  // a nested_exception takes what is being handled
-      if constexpr (has_cause) {
-        return make<Remote<E>>(pickled, info);
-      } else {
-        return make<RemoteNested<E>>(pickled, info);
-      }
-    }
-  }
-
-  static constexpr ExceptionCode code{&type, &thrown_as, &save, &load};
-
- private:
-  template <class Whole>
-  static std::exception_ptr make(Unpickler & pickled, const RemoteInfo& info) {
+  [[gnu::cold]] static void raise(Unpickler& pickled, const RemoteInfo& info, bool nested) {
     E exception = ExceptionCodec<E>::load(pickled);
     pickled.expect_end();
-    if constexpr (is_open) {
-      return throw_and_catch<Whole>(std::move(exception), info);
+    if constexpr (!is_open) {
+      throw exception;
+    } else if (nested) {
+      throw WholeNested(std::move(exception), info);
     } else {
-      return throw_and_catch<E>(std::move(exception));
+      throw Whole(std::move(exception), info);
     }
   }
+
+  static constexpr ExceptionCode code{&typeid(E), &typeid(Whole), &typeid(WholeNested),
+                                      ExceptionCodec<E>::is_message ? &save_message : &save, &raise};
 };
 
 [[gnu::visibility("default")]] inline constinit CodeTable<const ExceptionCode*> exception_table{};
 
 /// Hidden: each module has its own entry, which comes and goes with it.
 template <class E>
-struct [[gnu::visibility("hidden")]] ExceptionEntry {
+struct __attribute__((visibility("hidden"))) ExceptionEntry {
   /// Also makes sure that E is entered before main, or when the module is loaded.
   static void enter() {
     const void* entered = &lease;
@@ -256,7 +257,7 @@ struct [[gnu::visibility("hidden")]] ExceptionEntry {
   static CodeTable<const ExceptionCode*>::Node& node() {
     constexpr const ExceptionCode* code = &ExceptionCodeOf<E>::code;
     static CodeTable<const ExceptionCode*>::Node& entered = exception_table.enter(
-        code_key(typeid(E).name(), reinterpret_cast<std::uintptr_t>(code->load)), typeid(E).name(), code);
+        code_key(typeid(E).name(), reinterpret_cast<std::uintptr_t>(code->raise)), typeid(E).name(), code);
     return entered;
   }
 

@@ -210,7 +210,7 @@ constexpr void check_remote_call() {
 
 /// What check_remote_call accepts has a key and code. Hidden: each module has its own, which comes and goes with it.
 template <class F, class... Args>
-struct [[gnu::visibility("hidden")]] RemoteCode {
+struct __attribute__((visibility("hidden"))) RemoteCode {
   using Call = RemoteCall<F, Args...>;
   using Result = typename Call::Received;
 
@@ -222,7 +222,7 @@ struct [[gnu::visibility("hidden")]] RemoteCode {
   }
 
  private:
-  static void run(Unpickler & call, Pickler & result) {
+  static void run(Unpickler& call, Pickler& result) {
     if constexpr (Call::travels) {  // else check_remote_call() has said what is wrong, and that is enough
       F fn = load_callable<F>(call);
       std::tuple<Args...> args{call.get<Args>()...};  // in their order, as braces have it

@@ -146,7 +146,7 @@ inline const std::type_info* type_of(const std::exception_ptr& exception) noexce
 inline const ExceptionCode* find_exception(const std::type_info& thrown, const std::string& name, CodeKey& key) {
   const bool nested = name != type_name(thrown);
   const auto is_it = [&](const ExceptionCode* code) {
-    return nested ? type_name(code->type()) == name : code->thrown_as(thrown);
+    return nested ? type_name(*code->type) == name : code->is(thrown);
   };
   for (std::size_t i = 0; i < std::size(kStandardExceptions); ++i) {
     if (is_it(kStandardExceptions[i])) {
@@ -157,7 +157,7 @@ inline const ExceptionCode* find_exception(const std::type_info& thrown, const s
   const ExceptionCode* const found =
       exception_table.find_if([&](const std::string& /*mangled*/, const ExceptionCode* code) { return is_it(code); });
   if (found != nullptr) {
-    key = code_key(found->type().name(), reinterpret_cast<std::uintptr_t>(found->load));
+    key = code_key(found->type->name(), reinterpret_cast<std::uintptr_t>(found->raise));
   }
   return found;
 }
@@ -219,20 +219,40 @@ inline void save_exception(Pickler& pickler, const std::exception_ptr& exception
   }
 }
 
+/// The exception that `code` makes of its value; null if it cannot. A nested_exception takes what is being handled.
+inline std::exception_ptr catch_raised(const ExceptionCode& code, const ByteBuffer& value, const RemoteInfo& info,
+                                       const std::exception_ptr& cause) {
+  try {
+    Unpickler pickled{std::span{value.data(), value.size()}};
+    if (cause == nullptr) {
+      code.raise(pickled, info, false);
+    } else {
+      try {
+        std::rethrow_exception(cause);
+      } catch (...) {
+        code.raise(pickled, info, true);
+      }
+    }
+  } catch (...) {
+    const std::type_info* const caught = abi::__cxa_current_exception_type();
+    const std::type_info& wanted = cause == nullptr ? *code.remote : *code.remote_nested;
+    return caught != nullptr && *caught == wanted ? std::current_exception() : nullptr;
+  }
+  return nullptr;
+}
+
 /// Makes the exception from its record. If that fails, it becomes a RemoteError.
 inline std::exception_ptr revive(const ExceptionRecord& record, const std::exception_ptr& cause) {
   const RemoteInfo info{record.type, record.message, record.pid};
   if (const ExceptionCode* const code = find_exception(record.key)) {
-    try {
-      Unpickler value{std::span{record.value.data(), record.value.size()}};
-      return code->load(value, info, cause);
-    } catch (...) {  // what is wrong with it here is of no interest to whoever waits for it
+    if (std::exception_ptr exception = catch_raised(*code, record.value, info, cause)) {
+      return exception;
     }
   }
   ByteBuffer text;
   Pickler{text}(record.message.empty() ? record.type : record.type + ": " + record.message);
-  Unpickler value{std::span{std::as_const(text).data(), text.size()}};
-  return ExceptionCodeOf<RemoteError>::load(value, info, cause);
+  std::exception_ptr exception = catch_raised(ExceptionCodeOf<RemoteError>::code, text, info, cause);
+  return exception != nullptr ? exception : std::make_exception_ptr(std::bad_alloc{});
 }
 
 /// Reads what save_exception has written.
