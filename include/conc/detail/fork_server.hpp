@@ -281,12 +281,18 @@ class ForkServer {
 
   constexpr ForkServer() noexcept = default;
 
-  /// Forks the server, unless there is one or other threads run.
+  /// Forks the server, unless there is one or other threads run. One that was forked for a pool that is a static object,
+  /// before main, is replaced: the program's code may not have been known then, nor its statics made.
   /// @throws std::system_error
   void prepare() {
     const ScopedLock guard{lock_};
-    if (socket_ < 0 && is_single_threaded()) {
-      launch();
+    if (is_single_threaded()) {
+      if (std::exchange(is_early_, false)) {
+        end();
+      }
+      if (socket_ < 0) {
+        launch();
+      }
     }
   }
 
@@ -315,6 +321,7 @@ class ForkServer {
     }
     const ScopedLock guard{lock_};
     need();
+    is_early_ = false;
     ServerReply reply;
     if (const int error = ask(request, {passed, count}, text, reply); error != 0) {
       throw_system_error(error, "fork server: cannot be asked for a worker");
@@ -364,6 +371,7 @@ class ForkServer {
       }
     }
     forked_ = true;
+    is_early_ = false;
   }
 
   pid_t pid() const noexcept { return pid_; }
@@ -386,6 +394,7 @@ class ForkServer {
                           threads + " threads, and only a process with one can become a server");
       }
       launch();
+      is_early_ = true;
     }
   }
 
@@ -511,6 +520,12 @@ class ForkServer {
 
   /// The server is gone, or does not make sense: nothing is left of it.
   [[noreturn]] void lose() {
+    const std::optional<int> status = end();
+    throw BrokenProcessPool{"the fork server (process " + std::to_string(pid_) + ") " + how_it_ended(status)};
+  }
+
+  /// Kills the server, if it has not ended. @return its exit status
+  std::optional<int> end() noexcept {
     ::syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
     siginfo_t info{};
     int failed = 0;
@@ -518,14 +533,14 @@ class ForkServer {
     }
     ::close(std::exchange(socket_, -1));
     ::close(std::exchange(pidfd_, -1));
-    throw BrokenProcessPool{"the fork server (process " + std::to_string(pid_) + ") " +
-                            how_it_ended(failed == 0 ? std::optional{exit_status(info)} : std::nullopt)};
+    return failed == 0 ? std::optional{exit_status(info)} : std::nullopt;
   }
 
   Lock lock_;        // one exchange at a time
   int socket_ = -1;  // negative: there is no server
   int pidfd_ = -1;   // of the server
   pid_t pid_ = 0;
+  bool is_early_ = false;      // it was not forked by prepare(), and has not been asked for a worker
   bool forked_ = false;        // this process is a child of the one that had the server
   std::uint64_t servers_ = 0;  // how many there have been
   // That of the module in which this lies: what pthread_atfork is given is gone when the module is unloaded that calls it.
