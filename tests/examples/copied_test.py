@@ -12,13 +12,6 @@ import programs  # noqa: E402
 CONC = Path(__file__).resolve().parents[2]
 
 
-def build_settings(program):
-    """The CMake variables of the build that made `program`."""
-    cache = next(p / "CMakeCache.txt" for p in Path(program).resolve().parents if (p / "CMakeCache.txt").exists())
-    lines = [line for line in cache.read_text().splitlines() if "=" in line and not line.startswith(("#", "//"))]
-    return {line.split(":", 1)[0]: line.split("=", 1)[1] for line in lines}
-
-
 class Copied(programs.ProgramTest):
     seconds = 800
     prefix = None  # where conc is installed, once for all examples
@@ -37,7 +30,7 @@ class Copied(programs.ProgramTest):
         return self.prefix.name
 
     def check(self, example):
-        settings = build_settings(self.programs[example])
+        settings = programs.build_settings(self.programs[example])
         if settings.get("CONC_SANITIZE"):
             self.skipTest("the same as without sanitizers, for it makes builds of its own")
 
@@ -80,6 +73,9 @@ class Copied(programs.ProgramTest):
 
     def test_image_pipeline(self):
         self.check("image_pipeline")
+
+    def test_crash_proof(self):
+        self.check("crash_proof")
 
     def test_lock_jobs(self):
         self.check("lock_jobs")

@@ -25,6 +25,29 @@ def tree(folder):
     }
 
 
+def build_settings(program):
+    """The CMake variables of the build that made `program`."""
+    cache = next(p / "CMakeCache.txt" for p in Path(program).resolve().parents if (p / "CMakeCache.txt").exists())
+    lines = [line for line in cache.read_text().splitlines() if "=" in line and not line.startswith(("#", "//"))]
+    return {line.split(":", 1)[0]: line.split("=", 1)[1] for line in lines}
+
+
+def status_of(process):
+    """What the system says of a process: its state, its parent …; nothing if there is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def runs(process):
+    return status_of(process)[:1] not in ([], ["Z"])
+
+
+def children_of(process):
+    return [int(f.name) for f in Path("/proc").glob("[0-9]*") if status_of(f.name)[1:2] == [str(process)]]
+
+
 class ProgramTest(unittest.TestCase):
     """Programs, and what else a test is told, are given on the command line as NAME=VALUE."""
 
@@ -51,6 +74,9 @@ class ProgramTest(unittest.TestCase):
         except PermissionError:
             self.skipTest("only root may run the programs where they lie")
         return nobody
+
+    def is_sanitized(self, program):
+        return bool(build_settings(self.programs[program]).get("CONC_SANITIZE"))
 
     def command(self, program, *arguments, **options):
         """program --key value …"""
