@@ -19,7 +19,7 @@ constexpr double kRowHeight = 30;
 constexpr double kBarHeight = 20;
 constexpr double kAxisHeight = 48;
 
-const char* const kColors[] = {"#8c96a5", "#3b78b5", "#d9822b"};
+const char* const kColors[] = {"#8c96a5", "#3b78b5", "#d9822b", "#5b9f4a"};
 
 double height_of(const Panel& panel) {
   return kPanelTitleHeight + kRowHeight * static_cast<double>(panel.bars.size()) + kAxisHeight;

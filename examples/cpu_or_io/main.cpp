@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// Do threads make it faster? A task that counts and a task that waits, each done several times: one after the other,
-/// in a thread each, and by a thread pool.
+/// Do threads make it faster? Do processes? A task that counts and a task that waits, each done several times: one after
+/// the other, in a thread each, by a thread pool, and by a process pool.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -18,6 +17,7 @@
 
 #include <conc/cpu_count.hpp>
 #include <conc/future.hpp>
+#include <conc/process_pool.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
 
@@ -27,10 +27,12 @@ namespace cpu_or_io {
 namespace {
 
 constexpr const char* kDescription =
-    "Does a task several times: one after the other (serial), in a thread each (threads), and by the workers of a\n"
-    "thread pool (pool). Twice: the task counts down, which needs a CPU, and the task waits, which needs none.\n\n"
+    "Does a task several times: one after the other (serial), in a thread each (threads), by the workers of a thread\n"
+    "pool (pool), and by those of a process pool (processes). Twice: the task counts down, which needs a CPU, and the\n"
+    "task waits, which needs none.\n\n"
     "'speed-up' is the median time of serial divided by that of the row.\n\n"
-    "Exit code: 0 all is measured, 1 threads could not be started or the chart not be written, 2 wrong use.\n";
+    "Exit code: 0 all is measured, 1 threads or processes could not be started or the chart not be written, 2 wrong "
+    "use.\n";
 
 struct Options {
   std::int64_t count = 25'000'000;
@@ -39,8 +41,6 @@ struct Options {
   int repeats = 5;
   std::string svg;
 };
-
-using Task = std::function<void()>;
 
 // The two tasks.
 
@@ -53,7 +53,22 @@ void count_down(std::int64_t count) {
 /// Needs no CPU, as a program that waits for a disk or for an answer from the network.
 void wait_for_nothing(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
 
-// The three ways to do a task several times.
+/// One of the two. It holds nothing but plain values, so it can be sent to another process as it is.
+struct Task {
+  enum class Kind { count, wait };
+  Kind kind;
+  std::int64_t amount;  // where counting starts, or milliseconds
+
+  void operator()() const {
+    if (kind == Kind::count) {
+      count_down(amount);
+    } else {
+      wait_for_nothing(std::chrono::milliseconds{amount});
+    }
+  }
+};
+
+// The four ways to do a task several times.
 
 void one_by_one(int number, const Task& task) {
   for (int i = 0; i < number; ++i) task();
@@ -69,8 +84,10 @@ void in_threads(int number, const Task& task) {
   for (conc::Thread& thread : threads) thread.join();
 }
 
+/// The same for both kinds of pool.
+template <class Pool>
 void in_pool(int number, const Task& task) {
-  conc::ThreadPoolExecutor pool{number};
+  Pool pool{number};
   std::vector<conc::Future<void>> futures;
   futures.reserve(static_cast<std::size_t>(number));
   for (int i = 0; i < number; ++i) futures.push_back(pool.submit(task));
@@ -82,9 +99,12 @@ struct Way {
   void (*run)(int number, const Task& task);
 };
 
-constexpr Way kWays[] = {{"serial", one_by_one}, {"threads", in_threads}, {"pool", in_pool}};
+constexpr Way kWays[] = {{"serial", one_by_one},
+                         {"threads", in_threads},
+                         {"pool", in_pool<conc::ThreadPoolExecutor>},
+                         {"processes", in_pool<conc::ProcessPoolExecutor>}};
 
-/// Seconds from before the first thread is started until after the last one has ended.
+/// Seconds from before the first thread or process is started until after the last one has ended.
 double measure(const Way& way, int number, const Task& task) {
   const auto start = std::chrono::steady_clock::now();
   way.run(number, task);
@@ -117,7 +137,7 @@ std::vector<Bar> compare(const Options& options, const char* work, const Task& t
     char speed_up[32];
     std::snprintf(speed_up, sizeof(speed_up), "%.2f", (i == 0 ? bar : bars[0]).median / bar.median);
     bar.note = "\u00d7" + std::string(speed_up);
-    std::printf("%-6s %-8s %10.6f %10.6f .. %-10.6f %9s\n", work, kWays[i].name, bar.median, bar.least, bar.most,
+    std::printf("%-6s %-9s %10.6f %10.6f .. %-10.6f %9s\n", work, kWays[i].name, bar.median, bar.least, bar.most,
                 speed_up);
     bars.push_back(bar);
   }
@@ -148,14 +168,13 @@ void run(const Options& options) {
   const std::string wait = "waiting " + with_commas(options.wait_ms) + " ms";
   std::printf("%d times %s, and %s; %d repeats; %u usable CPUs\n\n", options.number, count.c_str(), wait.c_str(),
               options.repeats, conc::usable_cpu_count());
-  std::printf("%-6s %-8s %10s %-24s %9s\n", "task", "way", "median s", "     least .. most", "speed-up");
-  const std::vector<Bar> counted = compare(options, "count", [&] { count_down(options.count); });
-  const std::vector<Bar> waited =
-      compare(options, "wait", [&] { wait_for_nothing(std::chrono::milliseconds{options.wait_ms}); });
+  std::printf("%-6s %-9s %10s %-24s %9s\n", "task", "way", "median s", "     least .. most", "speed-up");
+  const std::vector<Bar> counted = compare(options, "count", {Task::Kind::count, options.count});
+  const std::vector<Bar> waited = compare(options, "wait", {Task::Kind::wait, options.wait_ms});
 
   if (chart.is_open()) {
     const std::string times = std::to_string(options.number) + " times ";
-    write_chart(chart, "CPU or I/O: one after the other, threads & a pool",
+    write_chart(chart, "CPU or I/O: one after the other, threads, pools & processes",
                 {{.title = times + count, .bars = counted}, {.title = times + wait, .bars = waited}});
     errno = 0;
     chart.close();
@@ -167,6 +186,7 @@ void run(const Options& options) {
 }  // namespace cpu_or_io
 
 int main(int argc, char** argv) {
+  conc::process_init(argc, argv);  // first: while there is one thread
   cpu_or_io::Options options;
   CLI::App app{cpu_or_io::kDescription};
   const auto add = [&app](const char* name, auto& value, auto least, auto most, const char* text) {
@@ -174,7 +194,7 @@ int main(int argc, char** argv) {
   };
   add("--count", options.count, std::int64_t{1'000}, std::int64_t{1'000'000'000'000}, "Where counting down starts");
   add("--wait-ms", options.wait_ms, 1, 3'600'000, "How long to wait, in milliseconds");
-  add("--number", options.number, 1, 1'000, "How often to do the task; as many threads and workers");
+  add("--number", options.number, 1, 1'000, "How often to do the task; as many threads, workers and processes");
   add("--repeats", options.repeats, 3, 1'000, "How often to measure everything");
   app.add_option("--svg", options.svg, "File for a bar chart");
   try {

@@ -8,7 +8,7 @@ sys.dont_write_bytecode = True
 import programs  # noqa: E402
 import svg  # noqa: E402
 
-ROWS = [(task, way) for task in ("count", "wait") for way in ("serial", "threads", "pool")]
+ROWS = [(task, way) for task in ("count", "wait") for way in ("serial", "threads", "pool", "processes")]
 ROW = re.compile(r"^(\w+) +(\w+) +([\d.]+) +([\d.]+) \.\. ([\d.]+) +([\d.]+)$", re.MULTILINE)
 
 
@@ -39,7 +39,7 @@ class CpuOrIo(programs.ProgramTest):
         rows, _ = self.measure(number=10, wait_ms=100)
         serial = rows["wait", "serial"][1]
         self.assertGreaterEqual(serial, 1.0)
-        for way in ("threads", "pool"):
+        for way in ("threads", "pool", "processes"):
             _, least, _, _ = rows["wait", way]
             self.assertGreaterEqual(least, 0.1)
             self.assertLess(least, serial, "the quickest of three attempts at a tenth of the time")
@@ -73,7 +73,7 @@ class CpuOrIo(programs.ProgramTest):
         # An axis for each task: ticks at even distances, from 0 to beyond every time.
         bars, spreads = shapes("rect", "bar"), shapes("line", "spread")
         axes = shapes("line", "axis")
-        self.assertEqual((len(bars), len(spreads), len(shapes("line", "end")), len(axes)), (6, 6, 12, 2))
+        self.assertEqual((len(bars), len(spreads), len(shapes("line", "end")), len(axes)), (8, 8, 16, 2))
         ticks = shapes("text", "tick")
         for task, axis in enumerate(axes):
             y = float(axis.get("y1"))
@@ -86,7 +86,7 @@ class CpuOrIo(programs.ProgramTest):
                 self.assertAlmostEqual(x, left + time * second, delta=0.02)
 
             # A bar as long as the median and a line from the least to the most, one below the other.
-            for i in range(3 * task, 3 * task + 3):
+            for i in range(4 * task, 4 * task + 4):
                 median, least, most, _ = rows[ROWS[i]]
                 bar, spread = bars[i], spreads[i]
                 rounding = 1e-6 * second + 0.02
