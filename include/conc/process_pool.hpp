@@ -73,8 +73,8 @@ struct ProcessPoolOptions {
   Deadline timeout = never;  ///< TaskOptions::timeout of tasks that are submitted without options
   unsigned retries = 0;      ///< TaskOptions::retries likewise
   /// How many tasks a worker may have at once, so that it need not wait for the next. More than one only while it takes
-  /// less than a millisecond for each, and none behind one with a timeout. Those that it has cannot be cancelled, and wait
-  /// for each other although another worker may be idle: 1 for tasks that wait for other tasks, by files for example.
+  /// less than a millisecond for each and many are queued, and none behind one with a timeout. Those that it has cannot be
+  /// cancelled, and wait for each other: 1 for tasks that wait for other tasks, by files for example.
   std::size_t prefetch = 16;
   std::size_t max_queued = 0;            ///< how many tasks may wait for a worker; 0: any number
   WhenFull when_full = WhenFull::block;  ///< block or raise

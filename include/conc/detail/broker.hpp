@@ -109,7 +109,7 @@ enum class Arrival : std::uint8_t { succeeded, failed };
 /// that ran it, and runs twice only if it may be retried.
 ///
 /// A call that waits behind another one at a worker cannot be taken back, so a worker gets more than one only as long as
-/// it answers quickly. Nothing waits behind a call with a timeout: its worker may be killed, a moment after it has
+/// it answers quickly and many wait. Nothing waits behind a call with a timeout: its worker may be killed, a moment after it has
 /// answered and begun the next.
 template <class Workers>
 class Broker {
@@ -373,8 +373,8 @@ class Broker {
   }
 
   void assign() {
-    while (has_pending()) {
-      const std::optional<std::size_t> i = choose();
+    while (const std::size_t pending = count_pending()) {
+      const std::optional<std::size_t> i = choose(pending);
       Parcel* const parcel = i ? next_parcel() : nullptr;
       if (parcel == nullptr) {
         return;
@@ -399,17 +399,14 @@ class Broker {
     }
   }
 
-  /// Whether a call waits for a worker. Drops those that were cancelled meanwhile.
-  bool has_pending() {
+  /// How many calls wait for a worker. Drops those at the head that were cancelled meanwhile.
+  std::size_t count_pending() {
     for (;;) {
       Parcel* cancelled = nullptr;
       {
         const ScopedLock guard{lock_};
-        if (pending_.empty()) {
-          return false;
-        }
-        if (pending_.front().started || !pending_.front().cancelled()) {
-          return true;
+        if (pending_.empty() || pending_.front().started || !pending_.front().cancelled()) {
+          return pending_.size();
         }
         cancelled = &pending_.pop_front();
       }
@@ -426,16 +423,18 @@ class Broker {
     return std::exchange(pending_, {});
   }
 
-  /// A worker for the next call: an idle one, else a new one, else the one with the fewest of those that have room.
-  std::optional<std::size_t> choose() {
+  /// A worker for the next call: an idle one, else a new one, else the one with the fewest of those that have room. The
+  /// fewer calls wait, the fewer go ahead to a worker that is at work: the last ones are for whoever is free first.
+  std::optional<std::size_t> choose(std::size_t pending) {
+    const std::size_t most = 1 + (live_ == 0 ? 0 : pending / live_);
     std::optional<std::size_t> best;
     std::optional<std::size_t> vacant;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
       if (!slot.live) {
         vacant = vacant ? vacant : std::optional{i};
-      } else if (!slot.closing && !slot.dying && slot.parcels.size() < slot.credit && !slot.has_deadline &&
-                 (!best || slot.parcels.size() < slots_[*best].parcels.size())) {
+      } else if (!slot.closing && !slot.dying && slot.parcels.size() < slot.credit && slot.parcels.size() < most &&
+                 !slot.has_deadline && (!best || slot.parcels.size() < slots_[*best].parcels.size())) {
         best = i;
       }
     }
