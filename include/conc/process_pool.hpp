@@ -123,6 +123,7 @@ class ProcessPool final : public ExitHook {
     {
       const ScopedLock guard{starting_};
       if (!started_ && !broker_.closed()) {
+        WorkerProcess::prepare(setup_.start_method);
         add_reference();  // the manager's
         try {
           manager_.start();
@@ -219,8 +220,9 @@ class ProcessPoolExecutor {
  public:
   ProcessPoolExecutor() : ProcessPoolExecutor{ProcessPoolOptions{}} {}
   explicit ProcessPoolExecutor(int max_workers) : ProcessPoolExecutor{ProcessPoolOptions{.max_workers = max_workers}} {}
-  /// Workers are started when they are needed.
-  /// @throws UsageError if max_workers is less than 1 or more than 4,096, prefetch is 0, or when_full is run_by_caller; and if the start method needs process_init() and that was not called.
+  /// Workers are started when they are needed; nothing is before the first task, so a pool may be a static object.
+  /// @throws UsageError if max_workers is less than 1 or more than 4,096, prefetch is 0, or when_full is run_by_caller; and, here or
+  ///         in submit(), if the start method needs process_init() and that was not called first in main.
   ///         std::system_error if the system has no descriptor or process to give.
   explicit ProcessPoolExecutor(ProcessPoolOptions options)
       : task_{.timeout = options.timeout, .retries = options.retries},
@@ -241,7 +243,7 @@ class ProcessPoolExecutor {
   /// @return the future of what it returns. If a value cannot be pickled, or unpickled at the other end, that future
   ///         fails and nothing else does. If the worker dies: WorkerDied, a BrokenProcessPool which names process, signal
   ///         or exit status, and task.
-  /// @throws UsageError after shutdown(); BrokenProcessPool if the pool is broken; QueueFull (WhenFull::raise);
+  /// @throws UsageError after shutdown(), or without process_init(); BrokenProcessPool if the pool is broken; QueueFull (WhenFull::raise);
   ///         std::system_error if the pool's thread cannot be started. Then nothing was submitted.
   template <class F, class... Args>
     requires(!std::is_same_v<std::remove_cvref_t<F>, TaskOptions>)
@@ -361,7 +363,7 @@ class ProcessPoolExecutor {
     if (options.when_full == WhenFull::run_by_caller) {
       detail::throw_usage_error("ProcessPoolExecutor: when_full is run_by_caller, but its tasks are for processes");
     }
-    detail::WorkerProcess::prepare(options.start_method);
+    detail::WorkerProcess::check(options.start_method);
     return new detail::ProcessPool{
         {.max_workers = max_workers,
          .prefetch = options.prefetch,

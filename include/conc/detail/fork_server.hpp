@@ -296,6 +296,11 @@ class ForkServer {
     }
   }
 
+  bool is_there() {
+    const ScopedLock guard{lock_};
+    return socket_ >= 0;
+  }
+
   /// Sees to it that there is a server.
   /// @throws as WorkerProcess::prepare()
   void require() {

@@ -87,6 +87,16 @@ class WorkerProcess {
     }
   }
 
+  /// Throws what prepare() will throw, if that is certain already. While the program has one thread it may still get to
+  /// process_init(): static objects are made before.
+  static void check(StartMethod method) {
+    const bool ready =
+        method == StartMethod::fork || (method == StartMethod::spawn ? process_is_initialized : fork_server.is_there());
+    if (!ready && !is_single_threaded()) {
+      prepare(method);
+    }
+  }
+
   /// Starts a process that serves what comes from `calls`, answers to `results`, and never comes back from there. It
   /// leads a process group of its own, reads /dev/null, writes where this process's standard output and error go now,
   /// begins in its working directory, and has no other descriptor but these two and, if it was not the fork server that
