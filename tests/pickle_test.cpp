@@ -12,6 +12,7 @@
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <filesystem>
@@ -258,6 +259,14 @@ struct LeakyForest {
   std::map<std::string, LeakyForest> regions;
   int* leak;
 };
+/// Orders by what it remembers.
+struct Remembering {
+  bool down = false;
+  bool operator()(int a, int b) const { return down ? b < a : a < b; }
+};
+struct TupleLike {
+  std::string text;
+};
 struct Immovable {
   Immovable() = default;
   Immovable(const Immovable&) = delete;
@@ -292,6 +301,9 @@ class Dribble : public conc::detail::ByteSource {
 };
 
 }  // namespace
+
+template <>
+struct std::tuple_size<TupleLike> : std::integral_constant<std::size_t, 3> {};
 
 template <>
 struct conc::pickler<Loose> {
@@ -489,6 +501,10 @@ TEST_CASE("pickle: what is nothing but plain values travels as its bytes", "[pic
   const auto adder = [](int base) { return [base](int n) { return base + n; }; };
   CHECK(copy_of(adder(40))(2) == 42);
   CHECK(copy_of([] { return 7; })() == 7);
+  const auto kept_elsewhere = [n = std::abs(-7)] { return n; };
+  STATIC_CHECK(picklable<decltype(kept_elsewhere)>);
+  CHECK(copy_of(kept_elsewhere)() == 7);
+  CHECK(std::optional{kept_elsewhere}.has_value());  // asks whether it can be assigned
 }
 
 TEST_CASE("pickle: variables are read where they are", "[pickle]") {
@@ -584,6 +600,11 @@ TEST_CASE("pickle: whether a type is picklable is known at compile time", "[pick
   STATIC_CHECK_FALSE(picklable<ThirtyThree>);
   STATIC_CHECK_FALSE(picklable<Immovable>);
   STATIC_CHECK_FALSE(picklable<LeakyForest>);
+  STATIC_CHECK_FALSE(picklable<TupleLike>);
+  STATIC_CHECK_FALSE(picklable<std::set<int, bool (*)(int, int)>>);
+  STATIC_CHECK_FALSE(picklable<std::map<int, int, Remembering>>);
+  STATIC_CHECK_FALSE(picklable<std::unordered_set<int, std::size_t (*)(int)>>);
+  STATIC_CHECK_FALSE(picklable<std::priority_queue<int, std::vector<int>, Remembering>>);
 
   STATIC_CHECK_FALSE(picklable<std::vector<int*>>);
   STATIC_CHECK_FALSE(picklable<std::vector<std::vector<HasPointer>>>);

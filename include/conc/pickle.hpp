@@ -6,23 +6,25 @@
 /// What can be pickled:
 ///   - numbers, bool, enums; std::complex, durations and time points;
 ///   - strings, containers, container adaptors, std::array, bitset, valarray, pair, tuple, optional, variant, expected,
-///     unique_ptr, shared_ptr, filesystem::path, of what can be pickled;
+///     unique_ptr, shared_ptr, filesystem::path, of what can be pickled. What orders or hashes must have no state;
 ///   - containers of other libraries that have the members of the standard's, and the type of their items, or of their
 ///     keys, as their first template argument;
-///   - aggregates without bases, const members, references and bit-fields, of up to 32 members that can be pickled, arrays
-///     among them;
+///   - aggregates without bases, const members and references, of up to 32 members that can be pickled, arrays among
+///     them; bit-fields and anonymous unions do not compile;
 ///   - classes with a member `template <class Ar> void pickle(Ar& ar) { ar(a, b, c); }` and a default constructor;
 ///   - types for which conc::pickler is specialized;
 ///   - other types that are known at compile time to be nothing but plain values: trivially copyable, constexpr, without
-///     pointers, references and unions. They travel as their bytes, which nobody can check.
+///     pointers, references and unions; closures, too. They travel as their bytes, which nobody can check. (To g++ 12 a
+///     closure is none of them if somebody asked whether it can be assigned, as std::optional does, before it was asked
+///     whether it is picklable.)
 ///
 /// What cannot: pointers, references, views like std::string_view, functions, unions, what holds one of those; pointers to
 /// classes with virtual functions, whose objects may be of a derived class. Where the type is used, a static_assert says so
 /// in words.
 ///
 /// Two shared_ptr to one object become pointers to two. What is made of values in values, a tree or a list, may be 1,000
-/// of them deep (2,000 containers, pointers and calls of pickle(ar) in each other are too many). Bytes say nothing of their types and have the layout of the machine: they must be loaded as the
-/// type that they were saved as, by the same program.
+/// of them deep; 2,000 containers, pointers and calls of pickle(ar) in each other are too many. Bytes say nothing of their
+/// types and have the layout of the machine: they must be loaded as the type that they were saved as, by the same program.
 #pragma once
 
 #include <conc/detail/byte_buffer.hpp>
@@ -241,7 +243,7 @@ class Unpickler {
   std::size_t read_length(std::size_t least) {
     std::uint64_t length = 0;
     read(&length, sizeof length);
-    if (length > remaining() / least) {
+    if (length > remaining() / least || length != static_cast<std::size_t>(length)) {
       fail("a length of " + std::to_string(length) + " where " + std::to_string(remaining()) + " bytes remain");
     }
     return static_cast<std::size_t>(length);

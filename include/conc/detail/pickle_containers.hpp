@@ -60,10 +60,25 @@ concept ForwardList = ContainerOf<T, typename T::value_type> &&
   container.insert_after(container.before_begin(), make());
 };
 
+/// What orders or hashes is not pickled, so there must be nothing to it.
+template <class T>
+constexpr bool is_stateless() {
+  if constexpr (requires { typename T::key_compare; }) {
+    return std::is_empty_v<typename T::key_compare>;
+  } else if constexpr (requires { typename T::hasher; }) {
+    return std::is_empty_v<typename T::hasher> && std::is_empty_v<typename T::key_equal>;
+  } else if constexpr (requires { typename T::value_compare; }) {
+    return std::is_empty_v<typename T::value_compare>;
+  } else {
+    return true;
+  }
+}
+
 /// Sets and maps.
 template <class T>
-concept Keyed = ContainerOf<T, typename T::key_type> && requires(T& container) {
+concept Keyed = ContainerOf<T, typename T::key_type> && is_stateless<T>() && requires(T& container) {
   container.size();
+  container.clear();
 };
 
 template <class T>
@@ -248,7 +263,7 @@ struct MapFormat {
 /// stack, queue, priority_queue.
 template <class T>
 concept Adaptor = std::is_default_constructible_v<T> &&
-    ContainerOf<typename T::container_type, typename T::value_type> &&
+    is_stateless<T>() && ContainerOf<typename T::container_type, typename T::value_type> &&
     requires(T& adaptor, typename T::value_type (*make)()) {
   adaptor.push(make());
   adaptor.pop();

@@ -103,11 +103,13 @@ constexpr std::size_t count_members() {
   }
 }
 
-/// An aggregate whose members can be named by a structured binding. One that cannot be assigned may have references.
+/// An aggregate whose members can be named by a structured binding. One that cannot be assigned may have references;
+/// one that is like a tuple has get<0>() taken for its members.
 template <class T>
-concept Decomposable = std::is_class_v<T> && std::is_aggregate_v<T> && std::is_move_assignable_v<T> &&
-    count_members<T>()
-<= kMostMembers;
+concept Decomposable = std::is_class_v<T> && std::is_aggregate_v<T> && std::is_move_assignable_v<T> && !requires {
+  std::tuple_size<T>::value;
+}
+&&(count_members<T>() <= kMostMembers);
 
 /// Calls fn(member…) with all members of an aggregate.
 template <class T, class F>

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -102,12 +103,13 @@ void read_value(In& in, T& value) {
   }
 }
 
-/// Reads as many bytes as an object has, and makes the object of them.
+/// Reads as many bytes as an object has, and makes the object of them. It is trivially copyable; std::bit_cast would ask
+/// once more, and g++ 12 says no of a closure for which somebody has asked whether it can be assigned.
 template <class T, class In>
 T load_bytes(In& in) {
-  std::array<std::byte, sizeof(T)> bytes;
-  in.read(bytes.data(), sizeof(T));
-  return std::bit_cast<T>(bytes);
+  alignas(T) std::byte bytes[sizeof(T)];
+  in.read(bytes, sizeof(T));
+  return *std::launder(reinterpret_cast<const T*>(bytes));
 }
 
 /// A byte for what has none of its own.
