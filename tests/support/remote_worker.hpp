@@ -18,6 +18,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -52,10 +53,11 @@ class RemoteWorker {
     header.id = 1;
     header.length = bytes.size() - sizeof header;
     std::memcpy(bytes.data(), &header, sizeof header);
-    for (std::size_t done = 0; done < bytes.size();) {
-      const ssize_t written = ::write(calls.number(), bytes.data() + done, bytes.size() - done);
+    std::string_view rest{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    while (!rest.empty()) {
+      const ssize_t written = conc::detail::write_without_signal(calls.number(), rest);
       if (written <= 0) throw std::runtime_error{"the worker reads no calls"};
-      done += static_cast<std::size_t>(written);
+      rest.remove_prefix(static_cast<std::size_t>(written));
     }
   }
 
