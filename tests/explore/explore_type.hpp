@@ -39,8 +39,8 @@ struct Exploration {
 };
 
 /// Runs `program` under 10,000 random and as many PCT schedules (half a million each in the long form); then under every
-/// schedule with so many preemptions, or, where these are more than 40,000, that many and every one with a preemption
-/// less (in the long form all of them); then under as many random ones in which waits return and weak exchanges fail for
+/// schedule with so many preemptions, or, where these are three and the schedules more than 40,000, that many and every one
+/// with a preemption less (in the long form all of them); then under as many random ones in which waits return and weak exchanges fail for
 /// no reason, and timeouts come early; and, where two threads can run at once (three in the long form), under every
 /// schedule with one preemption and one such mishap.
 /// A failure is printed with its replay string. The counts go to stdout.
@@ -67,7 +67,7 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
   } else if (how.preemptions == 0 || (long_form() && at_once <= 3)) {
     how.preemptions = at_once <= 2 ? 3 : 2;
   }
-  const std::uint64_t most = how.preemptions == 1 || long_form() ? UINT64_MAX : 40'000U;
+  const std::uint64_t most = how.preemptions <= 2 || long_form() ? UINT64_MAX : 40'000U;
   auto all = run(Strategy::depth_first, most, 0, how.preemptions);
   std::uint64_t more = 0;
   if (!all.complete) {

@@ -391,6 +391,8 @@ class Broker {
       if (slot.parcels.size() == 1) {
         begin(slot);
       }
+      // Else it goes back to the queue if the worker dies before it has begun it, or is tried again.
+      parcel->for_good = parcel->retries == 0 && (!options_.respawns || (slot.ready && slot.parcels.size() == 1));
       ++slot.handed;
       workers_.send(*i, *parcel);
       if (slot.handed == options_.max_tasks_per_worker) {

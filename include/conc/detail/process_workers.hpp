@@ -238,6 +238,9 @@ class ProcessWorkers {
         }
         done -= left;
         first_written = 0;
+        if (outgoing[first]->for_good) {
+          outgoing[first]->call.drop_bytes();
+        }
         ++first;
       }
       if (first == outgoing.size()) {
@@ -348,36 +351,24 @@ class ProcessWorkers {
   }
 
   static bool makes_sense(const FrameHeader& header) noexcept {
-    switch (header.kind) {
-      case FrameKind::ready:
-        return header.unused == 0 && header.id == 0 && header.length == 0;
-      case FrameKind::result:
-      case FrameKind::shared_result:
-        return header.unused == 0 && header.id != 0;
-      case FrameKind::failure:
-        return header.unused == 0;
-      default:
-        return false;
-    }
+    const FrameKind kind = header.kind;
+    const bool succeeded = kind == FrameKind::result || kind == FrameKind::shared_result;
+    return header.unused == 0 && ((succeeded && header.id != 0) || kind == FrameKind::failure ||
+                                  (kind == FrameKind::ready && header.id == 0 && header.length == 0));
   }
 
   template <class Broker>
   void open_frame(Broker& broker, std::size_t i, const FrameHeader& header, std::span<const std::byte> bytes) {
     const int sender = pid(i);
     const bool failed = header.kind == FrameKind::failure;
-    switch (header.kind) {
-      case FrameKind::ready:
-        broker.on_ready(i);
-        return;
-      case FrameKind::failure:
-        if (header.id == 0) {
-          Unpickler unpickler{bytes};
-          broker.on_initializer_failed(i, detail::describe(load_exception(unpickler, sender)));
-          return;
-        }
-        break;
-      default:
-        break;
+    if (header.kind == FrameKind::ready) {
+      broker.on_ready(i);
+      return;
+    }
+    if (header.id == 0) {
+      Unpickler unpickler{bytes};
+      broker.on_initializer_failed(i, detail::describe(load_exception(unpickler, sender)));
+      return;
     }
     --lines_[i].unanswered;
     broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,

@@ -70,6 +70,8 @@ class CallBytes {
   }
 
   void set_id(std::uint64_t id) noexcept { set_header(&FrameHeader::id, id); }
+  /// What is named in them lives on.
+  void drop_bytes() noexcept { bytes_ = {}; }
   void clear() noexcept {
     bytes_ = {};
     kept_ = {};
@@ -137,6 +139,7 @@ class Shipment {
   std::uint64_t id = 0;      // changes with every try
   Deadline timeout{};        // counted from its start
   unsigned retries = 0;      // how often it may be run again
+  bool for_good = false;     // once its bytes are written nobody needs them any more
   bool started = false;      // has left once: it cannot be cancelled any more
 
  protected:
