@@ -197,6 +197,35 @@ TEST_CASE("ProcessPoolExecutor: a worker killed with half a result in its pipe: 
   }
 }
 
+TEST_CASE("ProcessPoolExecutor: what a worker has answered before its death counts, also if it is read later",
+          "[process_pool][P6][P7]") {
+  for (const bool breaks : {false, true}) {
+    Gate gate;
+    Gate start;
+    ProcessPoolExecutor pool{
+        {.max_workers = 2, .on_worker_death = breaks ? OnWorkerDeath::break_pool : OnWorkerDeath::respawn}};
+    const auto answered = pool.submit(&text_behind, gate.path(), std::size_t{1000});
+    CHECK(eventually([&] { return answered.running(); }));
+    const int worker = only_worker(pool);
+    conc::Event killed;
+    bool done = false;
+    pool.submit(&conc_test::hold, start.path()).add_done_callback([&](const conc::Future<int>&) {
+      // As long as this callback runs nobody reads results.
+      gate.open();
+      done = eventually([worker] { return is_in(worker, SYS_read); });  // for the next call
+      ::kill(worker, SIGKILL);
+      done = done && eventually([worker] { return has_ended(worker); });
+      killed.set();
+    });
+    start.open();
+    killed.wait();
+    CHECK(done);
+    CHECK(answered.result() == std::string(1000, 'r'));
+    pool.shutdown();
+    CHECK(pool.stats().done == 2);
+  }
+}
+
 TEST_CASE("ProcessPoolExecutor: a worker killed before it has read an argument that fills its pipe",
           "[process_pool][FW3][P7]") {
   for (const bool breaks : {false, true}) {
