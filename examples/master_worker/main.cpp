@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// A master whose daemon threads each run a subprocess: it looks how many are done, waits for them, or leaves them.
+/// A master whose daemon threads each run a subprocess: it looks how many are done, waits for them, or leaves them. Or
+/// whose work the processes of a pool do, which end with it.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
@@ -8,6 +9,8 @@
 #include <exception>
 #include <string>
 #include <string_view>
+
+#include <conc/process.hpp>
 
 #include "master.hpp"
 #include "worker.hpp"
@@ -42,10 +45,16 @@ bool be_master(CLI::App& app, int argc, char** argv) {
   add_time(app, "--least-ms", plan.least, 0, "How long each subprocess takes at least, in milliseconds");
   add_time(app, "--poll-ms", plan.poll, 1, "How long the master sleeps between two looks, in milliseconds");
   CLI::Option* const wait = app.add_flag("--wait", plan.wait, "Wait for each one to be done, instead of looking");
-  app.add_option("--exit-early", plan.exit_early,
-                 "Exit once the subprocesses of the first round run; they go on and write their results to this file")
-      ->excludes(wait);
-  app.add_flag("--die-together", plan.die_together, "The subprocesses end when the master ends, however that comes");
+  CLI::Option* const early =
+      app.add_option(
+             "--exit-early", plan.exit_early,
+             "Exit once the subprocesses of the first round run; they go on and write their results to this file")
+          ->excludes(wait);
+  CLI::Option* const together = app.add_flag("--die-together", plan.die_together,
+                                             "The subprocesses end when the master ends, however that comes");
+  app.add_flag("--pool", plan.pool, "Have a process pool do it, whose workers end with the master anyway")
+      ->excludes(early)
+      ->excludes(together);
   app.parse(argc, argv);
   return run_master(plan);
 }
@@ -68,10 +77,11 @@ bool be_worker(CLI::App& app, int argc, char** argv) {
 }  // namespace master_worker
 
 int main(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // whoever reads along sees each line at once
+  const bool is_worker = argc > 1 && argv[1] == std::string_view{"worker"};
+  if (!is_worker) conc::process_init(argc, argv);  // first: while there is one thread
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);        // whoever reads along sees each line at once
   CLI::App app{master_worker::kDescription};
   try {
-    const bool is_worker = argc > 1 && argv[1] == std::string_view{"worker"};
     const bool well =
         is_worker ? master_worker::be_worker(app, argc - 1, argv + 1) : master_worker::be_master(app, argc, argv);
     return well ? 0 : 1;

@@ -15,11 +15,15 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
+#include <conc/future.hpp>
+#include <conc/process_pool.hpp>
 #include <conc/queue.hpp>
 #include <conc/subprocess.hpp>
 #include <conc/thread.hpp>
+#include <conc/wait.hpp>
 
 #include "worker.hpp"
 
@@ -43,6 +47,17 @@ std::uint64_t number_in(const std::string& text) {
   return number;
 }
 
+/// What a worker of the pool has returned.
+Result result_of(const std::string& name, const conc::Future<std::uint64_t>& future) {
+  Result result{.worker = name, .count = 0, .error = {}};
+  try {
+    result.count = future.result();
+  } catch (const std::exception& error) {
+    result.error = error.what();
+  }
+  return result;
+}
+
 /// Runs a subprocess to its end.
 Result result_of(const Work& work) {
   Result result{.worker = work.name, .count = 0, .error = {}};
@@ -64,11 +79,7 @@ class Master {
       exit_early();
       return ok_;
     }
-    for (int round = 1; round <= plan_.rounds; ++round) {
-      std::vector<conc::Thread> threads = start(round);
-      plan_.wait ? wait_for(round) : watch(round, threads);
-      for (conc::Thread& thread : threads) thread.join();
-    }
+    plan_.pool ? run_in_pool() : run_in_threads();
     if (ok_) {
       std::printf("%llu primes below %llu\n", static_cast<unsigned long long>(total_),
                   static_cast<unsigned long long>(plan_.limit));
@@ -77,6 +88,42 @@ class Master {
   }
 
  private:
+  void run_in_threads() {
+    for (int round = 1; round <= plan_.rounds; ++round) {
+      std::vector<conc::Thread> threads = start(round);
+      if (plan_.wait) {
+        wait_for(round);
+      } else {
+        watch<conc::Thread>(round, threads, [](const conc::Thread& thread) { return !thread.is_alive(); });
+        while (const auto result = results_->try_get()) take(*result);
+      }
+      for (conc::Thread& thread : threads) thread.join();
+    }
+  }
+
+  /// The same workers in every round. They end with the master, whatever becomes of it, and need not ask for that.
+  void run_in_pool() {
+    using Future = conc::Future<std::uint64_t>;
+    conc::ProcessPoolExecutor pool{{.max_workers = plan_.workers, .on_worker_death = conc::OnWorkerDeath::respawn}};
+    std::uint64_t (*const count)(const Work&) = count_primes;
+    for (int round = 1; round <= plan_.rounds; ++round) {
+      std::vector<Future> futures;
+      std::unordered_map<Future, std::string> name_of;
+      for (int i = 1; i <= plan_.workers; ++i) {
+        const Work work = work_of(round, i);
+        futures.push_back(pool.submit(count, work));
+        name_of.emplace(futures.back(), work.name);
+      }
+      if (!plan_.wait) watch<Future>(round, futures, [](const Future& future) { return future.done(); });
+      int done = 0;
+      for (const Future& future : conc::as_completed(futures)) {
+        const Result result = result_of(name_of.at(future), future);
+        take(result);
+        if (plan_.wait) print_done(round, ++done, result);
+      }
+    }
+  }
+
   /// Starts the threads of a round. They are daemons: a master that exits does not wait for them. They may outlive this
   /// object, and share nothing with it but the queue, which lives as long as the last of them.
   std::vector<conc::Thread> start(int round) {
@@ -102,15 +149,15 @@ class Master {
             .die_with = plan_.die_together ? ::getpid() : 0};
   }
 
-  /// Looks every so often which threads still run.
-  void watch(int round, const std::vector<conc::Thread>& threads) {
+  /// Looks every so often how many are done.
+  template <class Worker>
+  void watch(int round, const std::vector<Worker>& workers, bool (*is_done)(const Worker&)) {
     for (;;) {
-      const auto done = std::count_if(threads.begin(), threads.end(), [](const auto& t) { return !t.is_alive(); });
+      const auto done = std::count_if(workers.begin(), workers.end(), is_done);
       std::printf("round %d: %d of %d done\n", round, static_cast<int>(done), plan_.workers);
       if (done == plan_.workers) break;
       std::this_thread::sleep_for(plan_.poll);
     }
-    while (const auto result = results_->try_get()) take(*result);
   }
 
   /// Sleeps until the next one is done, which no interval delays.
@@ -118,8 +165,12 @@ class Master {
     for (int done = 1; done <= plan_.workers; ++done) {
       const Result result = results_->get();
       take(result);
-      std::printf("round %d: %d of %d done, %s\n", round, done, plan_.workers, result.worker.c_str());
+      print_done(round, done, result);
     }
+  }
+
+  void print_done(int round, int done, const Result& result) {
+    std::printf("round %d: %d of %d done, %s\n", round, done, plan_.workers, result.worker.c_str());
   }
 
   /// Leaves as soon as the subprocesses of a round run.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// The master: starts rounds of threads that each run a subprocess, and knows how many of them are done.
+/// The master: starts rounds of threads that each run a subprocess, or has the workers of a process pool do the same, and
+/// knows how many of them are done.
 #pragma once
 
 #include <chrono>
@@ -18,11 +19,12 @@ struct Plan {
   bool wait = false;       // for the next one that is done, instead of looking again and again
   std::string exit_early;  // the file for the results of those that go on; empty: the master stays until all are done
   bool die_together = false;
+  bool pool = false;  // processes of a pool, instead of threads that each run a subprocess
 };
 
 /// Prints how it goes.
 /// @return whether no worker has failed
-/// @throws std::system_error if a thread cannot be started or the file not be written; std::runtime_error if it is none.
+/// @throws std::system_error if a thread or process cannot be started or the file not be written; std::runtime_error if it is none.
 bool run_master(const Plan& plan);
 
 }  // namespace master_worker

@@ -77,12 +77,17 @@ std::vector<std::string> command_for(const Work& work) {
   return command;
 }
 
-void do_work(const Work& work) {
+std::uint64_t count_primes(const Work& work) {
   const auto end = std::chrono::steady_clock::now() + work.least;
-  if (work.die_with != 0) die_with(work.die_with);
-  if (!work.append.empty()) append_line(work.append, work.name + kStarted);
   const std::uint64_t count = count_primes(work.from, work.to);
   std::this_thread::sleep_until(end);
+  return count;
+}
+
+void do_work(const Work& work) {
+  if (work.die_with != 0) die_with(work.die_with);
+  if (!work.append.empty()) append_line(work.append, work.name + kStarted);
+  const std::uint64_t count = count_primes(work);
   if (work.append.empty()) {
     std::printf("%llu\n", static_cast<unsigned long long>(count));
   } else {

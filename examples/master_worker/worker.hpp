@@ -22,7 +22,10 @@ struct Work {
 /// The command that does the work in a process of its own: this program, told to be a worker.
 std::vector<std::string> command_for(const Work& work);
 
-/// Does the work in this process.
+/// Does the work in this process and returns how many primes there are. It takes as long as it shall.
+std::uint64_t count_primes(const Work& work);
+
+/// Does the work in this process, and prints or appends the result.
 /// @throws std::system_error if the file cannot be written.
 void do_work(const Work& work);
 

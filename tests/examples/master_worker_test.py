@@ -1,4 +1,6 @@
-"""master_worker: counts right whether it looks or waits; its subprocesses go on without it, or end with it."""
+"""master_worker: counts right whether it looks or waits; its subprocesses go on without it, or end with it, as the workers
+of its pool do.
+"""
 
 import os
 import re
@@ -29,13 +31,6 @@ def workers_of(master):
     return found
 
 
-def runs(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class MasterWorker(programs.ProgramTest):
     def start(self, *arguments, **options):
         """Starts it. Its stderr has its end when neither it nor any of its subprocesses run."""
@@ -50,12 +45,16 @@ class MasterWorker(programs.ProgramTest):
     def all_workers(self, master, count):
         """Waits until all of them run; they are killed at the end of the test."""
         workers = self.eventually(lambda: len(found := workers_of(master.pid)) == count and found)
-        self.addCleanup(lambda: [os.kill(process, signal.SIGKILL) for process in workers.values() if runs(process)])
+        self.addCleanup(lambda: [os.kill(process, signal.SIGKILL) for process in workers.values() if programs.runs(process)])
         return workers
 
     def test_looks_who_is_alive(self):
+        for form in ([], ["--pool"]):
+            self.check_looks(form)
+
+    def check_looks(self, form):
         out, err = self.run_program(
-            self.command("master_worker", rounds=3, workers=4, limit=100_000, least_ms=100, poll_ms=20))
+            self.command("master_worker", *form, rounds=3, workers=4, limit=100_000, least_ms=100, poll_ms=20))
         self.assertEqual(err, "")
         *lines, total = out.splitlines()
         self.assertEqual(total, "9592 primes below 100000")
@@ -65,7 +64,12 @@ class MasterWorker(programs.ProgramTest):
         self.assertGreater(len(looks), 3, "it looked while they ran")
 
     def test_waits_for_each(self):
-        out, err = self.run_program(self.command("master_worker", "--wait", rounds=3, workers=4, limit=1000, least_ms=0))
+        for form in ([], ["--pool"]):
+            self.check_waits(form)
+
+    def check_waits(self, form):
+        out, err = self.run_program(
+            self.command("master_worker", *form, "--wait", rounds=3, workers=4, limit=1000, least_ms=0))
         self.assertEqual(err, "")
         *lines, total = out.splitlines()
         self.assertEqual(total, "168 primes below 1000")
@@ -75,15 +79,17 @@ class MasterWorker(programs.ProgramTest):
                          [f"worker-{r}-{n}" for r in (1, 2, 3) for n in (1, 2, 3, 4)])
 
     def test_ten_rounds_of_ten(self):
-        out, _ = self.run_program(self.command("master_worker", least_ms=0, poll_ms=1))
-        self.assertTrue(out.endswith("\n78498 primes below 1000000\n"), out)
-        self.assertIn("\nround 10: 10 of 10 done", out)
+        for form in ([], ["--pool"]):
+            out, _ = self.run_program(self.command("master_worker", *form, least_ms=0, poll_ms=1))
+            self.assertTrue(out.endswith("\n78498 primes below 1000000\n"), out)
+            self.assertIn("\nround 10: 10 of 10 done", out)
 
     def test_counts_are_right_however_they_are_divided(self):
         for limit, workers, primes in ((1000, 7, 168), (10_007, 1, 1229), (10_008, 3, 1230), (5_000_000, 2, 348_513)):
-            out, _ = self.run_program(
-                self.command("master_worker", "--wait", rounds=1, workers=workers, limit=limit, least_ms=0))
-            self.assertTrue(out.endswith(f"\n{primes} primes below {limit}\n"), out)
+            for form in ([], ["--pool"]):
+                out, _ = self.run_program(
+                    self.command("master_worker", *form, "--wait", rounds=1, workers=workers, limit=limit, least_ms=0))
+                self.assertTrue(out.endswith(f"\n{primes} primes below {limit}\n"), out)
 
     def test_the_subprocesses_go_on_when_the_master_exits(self):
         file = self.folder / "results"
@@ -104,7 +110,7 @@ class MasterWorker(programs.ProgramTest):
         workers = self.all_workers(master, 3)
         master.kill()
         master.wait()
-        self.assertTrue(all(runs(process) for process in workers.values()))
+        self.assertTrue(all(programs.runs(process) for process in workers.values()))
 
     def test_the_subprocesses_end_with_the_master(self):
         for form in ([], ["--wait"]):
@@ -115,7 +121,7 @@ class MasterWorker(programs.ProgramTest):
                 master.communicate()  # returns only when all of them have ended
                 self.assertEqual(master.returncode, -number)
                 # What a process has open is closed a moment before it is gone.
-                self.eventually(lambda workers=workers: not any(map(runs, workers.values())))
+                self.eventually(lambda workers=workers: not any(map(programs.runs, workers.values())))
 
     def test_the_subprocesses_end_with_a_master_that_exits(self):
         file = self.folder / "results"
@@ -124,6 +130,37 @@ class MasterWorker(programs.ProgramTest):
         self.assertEqual((out, err), ("the master exits; its subprocesses end with it\n", ""))
         self.assertEqual(master.returncode, 0)
         self.assertEqual(sorted(file.read_text().splitlines()), [f"worker-1-{n} started" for n in (1, 2, 3)])
+
+    def pool_of(self, master, count):
+        """Waits until all workers of the pool run, and returns them and the process that has forked them."""
+        def family():
+            for server in programs.children_of(master.pid):
+                workers = programs.children_of(server)
+                if len(workers) == count:
+                    return server, workers
+            return None
+        return self.eventually(family)
+
+    def test_the_workers_of_the_pool_end_with_the_master(self):
+        for form in ([], ["--wait"]):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                master = self.start("--pool", *form, rounds=1, workers=3, least_ms=HOUR)
+                server, workers = self.pool_of(master, 3)
+                master.send_signal(number)
+                master.communicate()  # returns only when all of them have ended
+                self.assertEqual(master.returncode, -number)
+                self.eventually(lambda family=(server, *workers): not any(map(programs.runs, family)))
+
+    def test_a_worker_of_the_pool_that_is_killed_is_noticed(self):
+        for form in ([], ["--wait"]):
+            master = self.start("--pool", *form, rounds=1, workers=2, least_ms=2_000, poll_ms=10)
+            _, workers = self.pool_of(master, 2)
+            os.kill(workers[0], signal.SIGKILL)
+            out, err = master.communicate()
+            self.assertEqual(master.returncode, 1)
+            self.assertRegex(err, rf"^master_worker: worker-1-[12]: .*worker process {workers[0]} was killed by signal 9 .*\n$")
+            self.assertIn("round 1: 2 of 2 done", out)
+            self.assertNotIn("primes below", out)
 
     def test_a_worker_whose_master_has_gone_does_not_begin(self):
         file = self.folder / "results"
@@ -157,7 +194,7 @@ class MasterWorker(programs.ProgramTest):
 
     def test_wrong_use(self):
         out, _ = self.run_program(self.command("master_worker", "--help"))
-        for option in ("rounds", "workers", "limit", "least-ms", "poll-ms", "wait", "exit-early", "die-together"):
+        for option in ("rounds", "workers", "limit", "least-ms", "poll-ms", "wait", "exit-early", "die-together", "pool"):
             self.assertIn("--" + option, out)
         for hidden in ("--append", "SUBCOMMAND"):  # what only the master says
             self.assertNotIn(hidden, out)
@@ -168,7 +205,9 @@ class MasterWorker(programs.ProgramTest):
             out, err = self.run_program(self.command("master_worker", **wrong), 2)
             self.assertEqual(out, "")
             self.assertIn(next(iter(wrong)).replace("_", "-"), err)
-        self.run_program(self.command("master_worker", "--wait", exit_early=self.folder / "file"), 2)
+        for other in ("--wait", "--pool"):
+            self.run_program(self.command("master_worker", other, exit_early=self.folder / "file"), 2)
+        self.run_program(self.command("master_worker", "--pool", "--die-together"), 2)
         self.assertEqual(os.listdir(self.folder), [])
 
 
