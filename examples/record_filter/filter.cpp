@@ -19,7 +19,7 @@ namespace {
 struct Interrupted {};
 
 void stop_if_wanted(const Job& job) {
-  if (job.stop->load(std::memory_order_relaxed)) throw Interrupted{};
+  if (job.stop_wanted()) throw Interrupted{};
 }
 
 /// What one attempt has added to the tally. An attempt that fails takes it back, so nothing is counted twice.
@@ -35,8 +35,8 @@ class Contribution {
   Contribution& operator=(const Contribution&) = delete;
 
   void update(const FolderResult& now) {
-    tally_.bytes.add(static_cast<std::int64_t>(now.bytes) - bytes_);
-    tally_.records.add(static_cast<std::int64_t>(now.records) - records_);
+    tally_.add({.bytes = static_cast<std::int64_t>(now.bytes) - bytes_,
+                .records = static_cast<std::int64_t>(now.records) - records_});
     bytes_ = static_cast<std::int64_t>(now.bytes);
     records_ = static_cast<std::int64_t>(now.records);
   }
@@ -129,6 +129,10 @@ std::vector<Folder> find_folders(const fs::path& source, const fs::path& output)
   return folders;
 }
 
+Step step_of_failure(const Folder& folder) {
+  return {.bytes = static_cast<std::int64_t>(folder.bytes), .finished = 1, .failed = 1};
+}
+
 FolderResult filter_folder(const Job& job, const Folder& folder, Tally& tally) {
   FolderResult result;
   for (int attempt = 0; attempt <= job.retries; ++attempt) {
@@ -143,11 +147,7 @@ FolderResult filter_folder(const Job& job, const Folder& folder, Tally& tally) {
       if (attempt > 0) result.error += " (attempt " + std::to_string(attempt + 1) + ")";
     }
   }
-  tally.finished.inc();
-  if (!result.error.empty()) {
-    tally.failed.inc();
-    tally.bytes.add(static_cast<std::int64_t>(folder.bytes));  // nothing of it is left to do
-  }
+  tally.add(result.error.empty() ? Step{.finished = 1} : step_of_failure(folder));
   return result;
 }
 

@@ -3,13 +3,10 @@
 /// Filters folders of record files.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include <conc/atomic_integer.hpp>
 
 #include "group_ids.hpp"
 
@@ -32,25 +29,39 @@ struct FolderResult {
   std::string error = "was not worked on";  // empty once the folder is done
 };
 
-/// What the workers have done so far, for the progress display.
-struct Tally {
-  conc::AtomicInteger bytes;
-  conc::AtomicInteger records;
-  conc::AtomicInteger finished;
-  conc::AtomicInteger failed;
+/// What a worker has done, for the progress display. What it takes back is negative.
+struct Step {
+  std::int64_t bytes = 0;
+  std::int64_t records = 0;
+  std::int64_t finished = 0;  // folders, with those that failed
+  std::int64_t failed = 0;    // folders
 };
 
-/// What all folders have in common. Many threads read it at once.
+/// Adds up what the workers have done. They call it at the same time, from threads or from processes.
+class Tally {
+ public:
+  Tally() = default;
+  Tally(const Tally&) = delete;
+  Tally& operator=(const Tally&) = delete;
+  virtual ~Tally() = default;
+
+  virtual void add(const Step& step) = 0;
+};
+
+/// What all folders have in common. Many threads read it at once; each process has one of its own.
 struct Job {
   GroupIds group_ids;
   int retries = 0;
   std::uint64_t records_per_progress = 1;
-  const std::atomic<bool>* stop = nullptr;  // true: give up soon
+  bool (*stop_wanted)() = nullptr;  // true: give up soon
 };
 
 /// The folders directly below `source`, in the order of their names. Hidden ones (".name") are left out.
 /// @throws std::filesystem::filesystem_error if `source` cannot be read.
 std::vector<Folder> find_folders(const std::filesystem::path& source, const std::filesystem::path& output);
+
+/// What is done when a folder has failed: nothing of it is left to do.
+Step step_of_failure(const Folder& folder);
 
 /// Copies the records whose group id is wanted from each record file of `folder` to a file of the same name in its
 /// output folder, which appears whole or not at all.

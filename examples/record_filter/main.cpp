@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// @file
 /// Worker threads filter folders of record files. A queue hands out the folders, and the main thread waits until the
-/// queue has seen them all done; or else every folder is a task of a thread pool, and its result comes in a future.
+/// queue has seen them all done; or else every folder is a task of a pool, of threads or of processes, and its result comes
+/// in a future.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
@@ -19,9 +20,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include <conc/atomic_integer.hpp>
 #include <conc/cpu_count.hpp>
 #include <conc/executor.hpp>
 #include <conc/future.hpp>
+#include <conc/process.hpp>
 #include <conc/queue.hpp>
 #include <conc/thread.hpp>
 #include <conc/thread_pool.hpp>
@@ -30,6 +33,7 @@
 #include "file.hpp"
 #include "filter.hpp"
 #include "group_ids.hpp"
+#include "processes.hpp"
 #include "progress.hpp"
 
 namespace fs = std::filesystem;
@@ -40,8 +44,8 @@ namespace {
 
 constexpr const char* kDescription =
     "Copies the records whose group id is in a CSV file, from every record file in every folder below SOURCE to a\n"
-    "file of the same name below OUTPUT. Worker threads take the folders; a folder appears in OUTPUT whole or not at\n"
-    "all.\n\n"
+    "file of the same name below OUTPUT. Worker threads, or processes, take the folders; a folder appears in OUTPUT\n"
+    "whole or not at all.\n\n"
     "Exit code: 0 all folders are done, 1 some folder failed, 2 wrong use, 128 + n stopped by signal n.\n";
 
 struct Options {
@@ -51,6 +55,7 @@ struct Options {
   std::string column = "group_id";
   std::size_t threads = 0;  // 0: choose
   bool pool = false;
+  bool processes = false;
   int retries = 2;
   std::uint64_t records_per_progress = 10'000;
 };
@@ -73,21 +78,43 @@ void stop_on_signals() {
 
 void complain(const std::string& text) { std::cerr << "record_filter: " << text << '\n'; }
 
+/// What threads have done.
+class ThreadTally final : public Tally {
+ public:
+  void add(const Step& step) override {
+    bytes_.add(step.bytes);
+    records_.add(step.records);
+    finished_.add(step.finished);
+    failed_.add(step.failed);
+  }
+
+  Step total() const {
+    return {
+        .bytes = bytes_.value(), .records = records_.value(), .finished = finished_.value(), .failed = failed_.value()};
+  }
+
+ private:
+  conc::AtomicInteger bytes_;
+  conc::AtomicInteger records_;
+  conc::AtomicInteger finished_;
+  conc::AtomicInteger failed_;
+};
+
 /// What the main thread and the workers share.
 struct Work {
   const Job& job;
   const std::vector<Folder>& folders;
   std::vector<FolderResult> results;  // one for each folder
-  Tally tally{};
+  ThreadTally tally{};
 };
 
 constexpr auto kTimeBetweenLooks = 100ms;  // at the progress
 
-Progress::Figures figures_of(const Tally& tally) {
-  return {.bytes = static_cast<std::uint64_t>(tally.bytes.value()),
-          .records = static_cast<std::uint64_t>(tally.records.value()),
-          .finished = static_cast<std::size_t>(tally.finished.value()),
-          .failed = static_cast<std::size_t>(tally.failed.value())};
+Progress::Figures figures_of(const Step& total) {
+  return {.bytes = static_cast<std::uint64_t>(total.bytes),
+          .records = static_cast<std::uint64_t>(total.records),
+          .finished = static_cast<std::size_t>(total.finished),
+          .failed = static_cast<std::size_t>(total.failed)};
 }
 
 // The first way: threads that take positions in `folders` from a queue.
@@ -124,7 +151,7 @@ std::size_t run_with_queue(std::size_t threads, Work& work, Progress& progress) 
   queue.shutdown();  // nothing more will come: a worker's loop ends when the queue is empty
 
   const std::vector<conc::Thread> workers = start_workers(threads, work, queue);
-  while (!queue.join(kTimeBetweenLooks)) progress.show(figures_of(work.tally));
+  while (!queue.join(kTimeBetweenLooks)) progress.show(figures_of(work.tally.total()));
   for (conc::Thread worker : workers) worker.join();
   return workers.size();
 }
@@ -150,12 +177,27 @@ std::size_t filter_in_pool(std::size_t threads, Work& work) {
 /// As run_with_queue(). The results are collected by a thread of its own, since this one shows the progress.
 std::size_t run_with_pool(std::size_t threads, Work& work, Progress& progress) {
   const conc::Future<std::size_t> workers = conc::spawn({.name = "collector"}, filter_in_pool, threads, std::ref(work));
-  while (!workers.wait(kTimeBetweenLooks)) progress.show(figures_of(work.tally));
+  while (!workers.wait(kTimeBetweenLooks)) progress.show(figures_of(work.tally.total()));
+  return workers.result();
+}
+
+// The third way: each folder is a task of a process pool.
+
+/// As run_with_pool(). A signal reaches only this process: the others learn of it through the tally.
+std::size_t run_with_processes(std::size_t processes, Work& work, Progress& progress) {
+  SharedTally tally;
+  const conc::Future<std::size_t> workers =
+      conc::spawn({.name = "collector"}, filter_in_processes, processes, std::cref(work.job), std::cref(work.folders),
+                  std::ref(work.results), std::ref(tally));
+  while (!workers.wait(kTimeBetweenLooks)) {
+    if (stop_wanted) tally.stop();
+    progress.show(figures_of(tally.total()));
+  }
   return workers.result();
 }
 
 struct Run {
-  std::size_t threads;
+  std::size_t workers;
   double seconds;
 };
 
@@ -163,15 +205,16 @@ Run run(const Options& options, Work& work) {
   std::uint64_t bytes = 0;
   for (const Folder& folder : work.folders) bytes += folder.bytes;
   const std::size_t wanted = options.threads != 0 ? options.threads : conc::usable_cpu_count();
-  const std::size_t threads = std::min(wanted, work.folders.size());
+  const std::size_t workers = std::min(wanted, work.folders.size());
 
   Progress progress(bytes, work.folders.size(), options.records_per_progress);
-  const std::size_t started = (options.pool ? run_with_pool : run_with_queue)(threads, work, progress);
+  const auto way = options.processes ? run_with_processes : options.pool ? run_with_pool : run_with_queue;
+  const std::size_t started = way(workers, work, progress);
   return {started, progress.seconds()};
 }
 
 /// Prints what became of the folders, and returns the exit code.
-int report(const Work& work, const Run& run) {
+int report(const Options& options, const Work& work, const Run& run) {
   FolderResult total;
   std::size_t failed = 0;
   for (std::size_t i = 0; i < work.folders.size(); ++i) {
@@ -189,7 +232,7 @@ int report(const Work& work, const Run& run) {
     std::cout << std::left << std::setw(11) << name << number << '\n';
   };
   std::cout << std::fixed << std::setprecision(3);
-  print("threads", run.threads);
+  print(options.processes ? "processes" : "threads", run.workers);
   print("folders", work.folders.size() - failed);
   print("failed", failed);
   print("files", total.files);
@@ -221,7 +264,7 @@ int filter(const Options& options) {
   Job job{.group_ids = {},
           .retries = options.retries,
           .records_per_progress = options.records_per_progress,
-          .stop = &stop_wanted};
+          .stop_wanted = [] { return stop_wanted.load(std::memory_order_relaxed); }};
   std::vector<Folder> folders;
   try {
     job.group_ids = read_group_ids(options.csv, options.column);
@@ -234,7 +277,7 @@ int filter(const Options& options) {
   stop_on_signals();
   try {
     Work work{.job = job, .folders = folders, .results = std::vector<FolderResult>(folders.size())};
-    return report(work, run(options, work));
+    return report(options, work, run(options, work));
   } catch (const std::exception& e) {
     complain(e.what());
     return 1;
@@ -245,6 +288,7 @@ int filter(const Options& options) {
 }  // namespace record_filter
 
 int main(int argc, char** argv) {
+  conc::process_init(argc, argv);  // first: while there is one thread
   record_filter::Options options;
   CLI::App app{record_filter::kDescription};
   app.add_option("--source", options.source, "Folder that holds the folders of record files (*.sz)")
@@ -255,9 +299,11 @@ int main(int argc, char** argv) {
       ->required()
       ->check(CLI::ExistingFile);
   app.add_option("--column", options.column, "Its column with the group ids")->capture_default_str();
-  app.add_option("--threads", options.threads, "Worker threads [usable CPUs, but no more than folders]")
+  app.add_option("--threads", options.threads, "Worker threads, or processes [usable CPUs, but no more than folders]")
       ->check(CLI::Range(1, 10'000));
-  app.add_flag("--pool", options.pool, "Have a thread pool do it, instead of threads and a queue");
+  CLI::Option* const pool =
+      app.add_flag("--pool", options.pool, "Have a thread pool do it, instead of threads and a queue");
+  app.add_flag("--processes", options.processes, "Have a process pool do it")->excludes(pool);
   app.add_option("--retry", options.retries, "How often to start a failed folder again")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();

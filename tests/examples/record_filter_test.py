@@ -1,6 +1,6 @@
-"""record_filter: the output is right for any number of threads, and everything that is wrong is said and survived.
+"""record_filter: the output is right for any number of workers, and everything that is wrong is said and survived.
 
-What threads have to do with is tested with threads and a queue, and with a thread pool.
+What workers have to do with is tested with threads and a queue, with a thread pool, and with a process pool.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ def wanted(messages):
 
 
 class RecordFilter(programs.ProgramTest):
-    form = ()  # or ("--pool",)
+    form = ()  # or ("--pool",), ("--processes",)
 
     def setUp(self):
         super().setUp()
@@ -57,7 +57,8 @@ class RecordFilter(programs.ProgramTest):
     def filter(self, code=0, settings=None, **options):
         """Runs it and returns the numbers that it prints, and stderr."""
         out, err = self.run_program(self.filter_command(**options), code, **(settings or {}))
-        return {name: float(value) for name, value in (line.split() for line in out.splitlines())}, err
+        numbers = {name: float(value) for name, value in (line.split() for line in out.splitlines())}
+        return {"threads" if name == "processes" else name: value for name, value in numbers.items()}, err
 
     def assert_filtered(self, *names, output=None):
         """`names` are the record files of the output, filtered rightly, and nothing else is there."""
@@ -120,21 +121,22 @@ class Output(RecordFilter):
         for name in names:
             (self.source / name).parent.mkdir(parents=True)
             os.mkfifo(self.source / name)
-        settings["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (6, 6))
+        most = 12 if "--processes" in self.form else 6  # a pool of processes has some for itself
+        settings["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         process = subprocess.Popen(
             self.filter_command(threads=20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
         )
         self.addCleanup(process.kill)
-        workers = "[1-5]"  # a pool says nothing: it might have needed no more
+        workers = "[1-9]"  # a pool says nothing: it might have needed no more
         if not self.form:
             complaint = process.stderr.readline()
-            self.assertRegex(complaint, r"^record_filter: only [345] threads: .*Resource temporarily unavailable\n$")
-            workers = re.search("[345]", complaint).group()
+            self.assertRegex(complaint, r"^record_filter: only [2345] threads: .*Resource temporarily unavailable\n$")
+            workers = re.search("[2345]", complaint).group()
         for name in names:
             (self.source / name).write_bytes(fmt.frame(fmt.pack(numbered(10))))
         out, err = process.communicate(timeout=programs.SECONDS)
         self.assertEqual((process.returncode, err), (0, ""))
-        self.assertRegex(out, rf"threads +{workers}\n")
+        self.assertRegex(out, rf"(threads|processes) +{workers}\n")
         for name in names:
             self.assertEqual(fmt.read_messages(self.output / name), wanted(numbered(10)), name)
 
@@ -400,7 +402,7 @@ class WrongUse(RecordFilter):
         self.write("a/x.sz", [])
         self.run_program(self.command("record_filter"), 2)
         out, _ = self.run_program(self.command("record_filter", "--help"))
-        for option in ("source", "output", "csv", "column", "threads", "pool", "retry", "records-per-progress"):
+        for option in ("source", "output", "csv", "column", "threads", "pool", "processes", "retry", "records-per-progress"):
             self.assertIn("--" + option, out)
         self.refused("--threads", threads=0)
         self.refused("--threads", threads="many")
@@ -410,6 +412,8 @@ class WrongUse(RecordFilter):
         self.refused("nowhere", csv=self.folder / "nowhere")
         self.refused("ids.csv", source=self.csv)
         self.refused("--color", color="blue")
+        self.form = ("--pool", "--processes")
+        self.refused("--pool excludes --processes")
         self.assertFalse(self.output.exists())
 
     def test_source_without_folders(self):
@@ -605,18 +609,80 @@ class ProcessWithThePool(Process):
     form = ("--pool",)
 
 
+class OutputOfProcesses(Output):
+    form = ("--processes",)
+
+
+class DamageInProcesses(Damage):
+    form = ("--processes",)
+
+    def test_output_that_cannot_be_written(self):
+        """What signals a program ignores its workers do not: here it costs the worker its life, three times."""
+        self.write("a/x.sz", numbered(10))
+        self.write("b/x.sz", [fmt.message(KEPT, os.urandom(1000)) for _ in range(1000)])
+        settings = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))}
+        for threads in (1, 2):
+            self.output = self.folder / f"output{threads}"
+            _, err = self.filter(code=1, settings=settings, threads=threads)
+            self.assertRegex(err, r"^record_filter: b failed: .* was killed by signal 25 \(SIGXFSZ\) .*\n$")
+            self.assertEqual(set(os.listdir(self.output)), {"a", ".b.partial"})
+            self.assertEqual(fmt.read_messages(self.output / "a/x.sz"), wanted(numbered(10)))
+
+
+class ProcessWithProcesses(Process):
+    form = ("--processes",)
+
+    def kill_worker(self, process):
+        """The one that reads the pipe: somebody has it open."""
+        with self.pipe.open("wb"):
+            server, = programs.children_of(process.pid)
+            worker, = programs.children_of(server)
+            os.mkfifo(self.folder / "next")
+            os.rename(self.folder / "next", self.pipe)
+            os.kill(worker, signal.SIGKILL)
+        return worker
+
+    def test_a_worker_that_is_killed_costs_its_folder(self):
+        process = self.start(retry=0)
+        worker = self.kill_worker(process)
+        _, err = self.finish(process, 1)
+        self.assertRegex(
+            err, rf"^record_filter: b failed: .*worker process {worker} was killed by signal 9 \(SIGKILL\) .*\n$")
+        self.assertEqual({"a", "c", ".b.partial"}, set(os.listdir(self.output)))
+
+    def test_the_folder_of_a_worker_that_is_killed_is_started_anew(self):
+        process = self.start(retry=1)
+        self.kill_worker(process)
+        self.feed(fmt.frame(fmt.pack(numbered(6))))
+        out, err = self.finish(process, 0)
+        self.assertEqual(err, "")
+        self.assertRegex(out, r"records +26\nkept +10\n")
+        self.assertEqual({"a", "b", "c"}, set(os.listdir(self.output)))
+
+    def test_no_worker_is_left_when_the_program_is_killed(self):
+        process = self.start()
+        with self.pipe.open("wb"):
+            server, = programs.children_of(process.pid)
+            family = [server, *programs.children_of(server)]
+            self.assertEqual(len(family), 2)
+            process.kill()
+            process.wait()
+            self.eventually(lambda: not any(map(programs.runs, family)))
+
+
 class Forms(RecordFilter):
-    """One thread, threads with a queue, and a pool do the same, byte for byte."""
+    """One thread, threads with a queue, and pools do the same, byte for byte."""
 
     def outcome(self, number, form, threads, code):
         self.form, self.output = form, self.folder / f"output{number}"
         out, err = self.run_program(self.filter_command(threads=threads, retry=1), code)
-        lines = [line for line in out.splitlines() if line.split()[0] not in ("threads", "seconds", "records/s")]
+        lines = [line for line in out.splitlines() if line.split()[0] not in ("threads", "processes", "seconds", "records/s")]
         return lines, err, programs.tree(self.output)
 
     def check_same(self, code):
         first = self.outcome(0, (), 1, code)
-        for number, (form, threads) in enumerate([((), 4), (("--pool",), 1), (("--pool",), 4), (("--pool",), 100)], 1):
+        pools = [((form,), threads) for form in ("--pool", "--processes") for threads in (1, 4, 100)]
+        for number, (form, threads) in enumerate([((), 4), *pools], 1):
             self.assertEqual(self.outcome(number, form, threads, code), first)
         return first
 
