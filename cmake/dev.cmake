@@ -26,6 +26,13 @@ if(CONC_SANITIZE STREQUAL "thread")
   add_compile_options(-O1)
 endif()
 
+# What scripts/test leaves to its long form: under AddressSanitizer the examples, which ThreadSanitizer sees, and what
+# tests/CMakeLists.txt says.
+option(CONC_TEST_ALL "Everything that can be tested, with the sanitizers too" ON)
+if(NOT CONC_TEST_ALL AND CONC_SANITIZE MATCHES "address")
+  set(CONC_BUILD_EXAMPLES OFF)
+endif()
+
 # conc as a single file, in a folder where <conc/lock.hpp> and so on include it.
 option(CONC_TEST_SINGLE_HEADER "Compile conc's own programs with conc as a single file" OFF)
 find_package(Python3 QUIET COMPONENTS Interpreter)
