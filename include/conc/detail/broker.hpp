@@ -334,6 +334,10 @@ class Broker {
       throw_usage_error("ProcessPoolExecutor::submit: after shutdown");
     }
   }
+  void count_cancelled() noexcept {
+    ++numbers_.cancelled;
+    --unsettled_;
+  }
   /// The bell is rung once for each time the manager looks.
   bool ring_once() noexcept { return !std::exchange(rung_, true); }
 
@@ -380,7 +384,11 @@ class Broker {
         return;
       }
       if (!parcel->started && !parcel->leave()) {
-        drop(*parcel);
+        {
+          const ScopedLock guard{lock_};
+          count_cancelled();
+        }
+        parcel->withdraw();
         continue;
       }
       parcel->started = true;
@@ -411,8 +419,9 @@ class Broker {
           return pending_.size();
         }
         cancelled = &pending_.pop_front();
+        count_cancelled();
       }
-      drop(*cancelled);
+      cancelled->withdraw();
     }
   }
   /// The next call; null if it has been withdrawn just now.
@@ -532,14 +541,6 @@ class Broker {
     const ScopedLock guard{lock_};
     pending_.push_front(parcel);
     ++numbers_.retried;
-  }
-
-  /// Its caller does not want it any more.
-  void drop(Parcel& parcel) noexcept {
-    parcel.withdraw();
-    ++settled_;
-    const ScopedLock guard{lock_};
-    ++numbers_.cancelled;
   }
 
   [[nodiscard]] std::exception_ptr broken() const noexcept {
