@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 SECONDS = 120  # a program that takes longer hangs
-NOBODY = 54321  # a user who runs nothing else
+NOBODY = 1_000_000 + os.getpid()  # a user who runs nothing else, not even for another test
 
 
 def fail_for_time(*_):

@@ -59,7 +59,7 @@ def main() -> int:
     root, separator = Path(sys.argv[1]), sys.argv.index("--")
     first = 3 if sys.argv[2] == "together" else 2
     command = [*sys.argv[separator + 1:], "-std=c++20", f"-I{root}"]
-    everything = sorted(path.relative_to(root / "conc").as_posix() for path in root.rglob("*.hpp"))
+    everything = sorted(path.relative_to(root / "conc").as_posix() for path in (root / "conc").rglob("*.hpp"))
     headers = sys.argv[first:separator] or everything
     headers = [header for header in headers if FLOORS.get(header, 0) >= 0]  # a backend is a part of detail/sync.hpp
     explorer = [header for header in headers if FLOORS.get(header, 0) >= EXPLORER]
