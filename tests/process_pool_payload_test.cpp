@@ -180,7 +180,7 @@ TEST_CASE("ProcessPoolExecutor: forty megabytes each way, in a few times as much
 TEST_CASE("ProcessPoolExecutor: more than two gigabytes each way", "[process_pool][payload][FC6][long]") {
   if (!conc_test::long_form() || conc_test::sanitizer() != conc_test::Sanitizer::none) return;
   constexpr std::size_t two_gigabytes = std::size_t{1} << 31U;
-  for (const std::size_t size : {two_gigabytes - 1, two_gigabytes, two_gigabytes + 1}) {
+  for (const std::size_t size : {two_gigabytes - 1, two_gigabytes, two_gigabytes + 1, 2 * two_gigabytes + 1}) {
     ProcessPoolExecutor pool{1};
     {
       const std::string text(size, 'g');
