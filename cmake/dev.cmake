@@ -26,10 +26,9 @@ if(CONC_SANITIZE STREQUAL "thread")
   add_compile_options(-O1)
 endif()
 
-# What scripts/test leaves to its long form: under AddressSanitizer the examples, which ThreadSanitizer sees, and what
-# tests/CMakeLists.txt says.
+# What scripts/test leaves to its long form: the examples under the sanitizers, and what tests/CMakeLists.txt says.
 option(CONC_TEST_ALL "Everything that can be tested, with the sanitizers too" ON)
-if(NOT CONC_TEST_ALL AND CONC_SANITIZE MATCHES "address")
+if(NOT CONC_TEST_ALL AND CONC_SANITIZE)
   set(CONC_BUILD_EXAMPLES OFF)
 endif()
 
