@@ -13,6 +13,7 @@
 #include <conc/pickle.hpp>
 #include <conc/process_pool.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -75,9 +76,11 @@ inline void throw_out_of_noexcept() noexcept { throw_number(); }
 
 [[noreturn]] inline void die(Death death) {
   switch (death) {
-    case Death::segmentation_fault:
-      *static_cast<volatile int*>(nullptr) = 1;  // NOLINT: on purpose
+    case Death::segmentation_fault: {
+      const volatile std::uintptr_t nowhere = 16;  // not null, of which UndefinedBehaviorSanitizer would speak instead
+      *reinterpret_cast<volatile int*>(nowhere) = 1;  // NOLINT: on purpose
       break;
+    }
     case Death::abort:
       std::abort();
     case Death::kill:
