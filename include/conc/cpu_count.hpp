@@ -81,7 +81,8 @@ inline unsigned cgroup_cpu_limit(const std::string& membership = "/proc/self/cgr
     const std::string prefix = std::to_string(id) + ":";
     const std::string line = read_line(membership, prefix.c_str());  // "cpu,cpuacct:/path"
     const std::size_t colon = line.find(':');
-    const std::string controllers = "," + line.substr(0, colon) + ",";
+    std::string controllers{','};
+    controllers.append(line, 0, colon).append(",");  // "," + line.substr(…) makes g++ 12 warn of what is not there
     if (colon != std::string::npos && controllers.find(",cpu,") != std::string::npos) {
       return cgroup_limit(root + "/" + line.substr(0, colon), line.substr(colon + 1));
     }
