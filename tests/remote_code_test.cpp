@@ -241,13 +241,12 @@ TEST_CASE("RemoteCode: a key names one callable with one list of arguments, and 
   STATIC_REQUIRE(std::is_same_v<RemoteCode<int (*)(int, int), int, int>::Result, int>);
 }
 
-TEST_CASE("find_code, code_name: what nobody has entered is not known", "[remote_code]") {
+TEST_CASE("find_code: what nobody has entered is not known", "[remote_code]") {
   const CodeKey key = RemoteCode<Greeter, std::string>::key();
-  CHECK(conc::detail::code_name(key) == "(anonymous namespace)::Greeter");
+  CHECK(conc::detail::find_code(key) != nullptr);
   CHECK(conc::detail::find_code({key.hash, key.offset + 1}) == nullptr);
   CHECK(conc::detail::find_code({key.hash + 1, key.offset}) == nullptr);
   CHECK(conc::detail::find_code({}) == nullptr);
-  CHECK(conc::detail::code_name({}) == "a function that is not known here");
 }
 
 namespace {

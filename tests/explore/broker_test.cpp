@@ -2,19 +2,19 @@
 // The broker of a process pool with threads in the place of processes, which may be killed between any two steps.
 #include <signal.h>
 
-#include <array>
+#include <algorithm>
 #include <chrono>
 #include <conc/condition.hpp>
 #include <conc/deadline.hpp>
 #include <conc/detail/broker.hpp>
 #include <conc/error.hpp>
-#include <conc/event.hpp>
 #include <conc/lock.hpp>
 #include <conc/thread.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -22,7 +22,6 @@
 
 using conc::testing::check;
 using conc::testing::parallel;
-using conc_test::Exploration;
 using conc_test::explore_type;
 using namespace std::chrono_literals;
 
@@ -35,8 +34,6 @@ enum class Task : std::uint8_t { answer, hang, babble };
 
 /// A call. It must come to one end, and not to a second one.
 struct Call {
-  explicit Call(Task what = Task::answer) : task{what} {}
-
   // What a Broker wants of it.
   bool cancelled() const { return state == 2; }
   bool leave() {
@@ -78,7 +75,7 @@ struct Call {
   bool for_good = false;
   bool started = false;
 
-  const Task task;
+  Task task = Task::answer;
   conc::detail::sync::Atomic<std::uint32_t> state{0};  // 0 pending, 1 left, 2 cancelled
   End end = End::none;
   conc_test::Tally runs;
@@ -168,6 +165,8 @@ class Threads {
     die(i);
     return true;
   }
+  /// How many there have been.
+  std::uint64_t started() const { return generations_; }
   void refuse(int times) { refuse_ = times; }
   void fail_initializer() { initializer_fails_ = true; }
 
@@ -238,66 +237,102 @@ class Threads {
 };
 
 using Broker = conc::detail::Broker<Threads>;
+using Options = conc::detail::BrokerOptions;
 
-constexpr conc::detail::BrokerOptions kOptions{.max_workers = 1,
-                                               .prefetch = 2,
-                                               .max_tasks_per_worker = 0,
-                                               .max_queued = 0,
-                                               .waits_when_full = true,
-                                               .respawns = true};
+constexpr Options kOptions{.max_workers = 1,
+                           .prefetch = 2,
+                           .max_tasks_per_worker = 0,
+                           .max_queued = 0,
+                           .waits_when_full = true,
+                           .respawns = true};
 
-/// Pushes the call. @return whether it was accepted
-bool push(Broker& broker, Call& call) {
-  try {
-    broker.push(call, false);
-    return true;
-  } catch (const conc::BrokenExecutor&) {
-    return false;
-  } catch (const conc::UsageError&) {
-    return false;
-  }
+/// The same with one of them changed.
+template <class T>
+constexpr Options with(T Options::*option, T value) {
+  Options options = kOptions;
+  options.*option = value;
+  return options;
 }
+
+/// A broker with its workers and some calls, for one schedule.
+template <std::size_t count = 2>
+struct Office {
+  explicit Office(Options options = kOptions) : workers{options.max_workers}, broker{options, workers} {}
+
+  /// The manager's thread, and what other threads do.
+  template <class... Others>
+  void run(Others... others) {
+    parallel([this] { broker.run(); }, others...);
+  }
+  /// Submits the calls, as many as are accepted.
+  void submit() {
+    for (std::size_t i = 0; i < count; ++i) {
+      try {
+        broker.push(calls[i], false);
+        accepted[i] = true;
+      } catch (const conc::BrokenExecutor&) {
+      } catch (const conc::UsageError&) {
+      }
+    }
+  }
+  auto submits() {
+    return [this] { submit(); };
+  }
+  auto submits_and_closes() {
+    return [this] {
+      submit();
+      broker.close(false);
+    };
+  }
+  auto crashes() {
+    return [this] { crashed = workers.crash(0); };
+  }
+
+  /// Each call that was accepted must have come to one of these ends, and no other to any.
+  void check_ends(std::initializer_list<End> ends) const {
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool among = std::find(ends.begin(), ends.end(), calls[i].end) != ends.end();
+      check(accepted[i] ? among : calls[i].end == End::none, "a call came to an end that is not its own");
+    }
+  }
+  void check_all_accepted() const {
+    for (const bool one : accepted) check(one, "not accepted");
+  }
+  void check_runs_once() const {
+    for (const Call& call : calls) check(call.runs == 1, "not run once");
+  }
+
+  Threads workers;
+  Broker broker;
+  Call calls[count];
+  bool accepted[count]{};
+  bool crashed = false;
+};
 
 }  // namespace
 
 TEST_CASE("Broker: calls are answered, in every schedule", "[broker]") {
-  explore_type("Broker, two calls, one worker", [] {
-    Threads workers{1};
-    Broker broker{kOptions, workers};
-    Call calls[2];
-    parallel([&] { broker.run(); },
-             [&] {
-               for (Call& call : calls) broker.push(call, false);
-               broker.close(false);
-             });
-    for (const Call& call : calls) check(call.end == End::answered && call.runs == 1, "not run once");
-  });
+  const auto answers_all = [](Options options) {
+    return [options] {
+      Office office{options};
+      office.run(office.submits_and_closes());
+      office.check_all_accepted();
+      office.check_ends({End::answered});
+      office.check_runs_once();
+    };
+  };
+  explore_type("Broker, two calls, one worker", answers_all(kOptions));
+  explore_type("Broker, two calls, two workers", answers_all(with(&Options::max_workers, std::size_t{2})),
+               {.preemptions = 1});
   explore_type("Broker, one call, wait_idle",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call call;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            broker.push(call, false);
-                            check(broker.wait_idle(conc::never), "not idle");
-                            check(call.end == End::answered, "idle before the end");
-                            broker.close(false);
-                          });
-               },
-               {.preemptions = 1});
-  explore_type("Broker, two calls, two workers",
-               [] {
-                 auto options = kOptions;
-                 options.max_workers = 2;
-                 Threads workers{2};
-                 Broker broker{options, workers};
-                 Call calls[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (Call& call : calls) broker.push(call, false);
-                            broker.close(false);
-                          });
+                 Office<1> office;
+                 office.run([&] {
+                   office.submit();
+                   check(office.broker.wait_idle(conc::never), "not idle");
+                   check(office.calls[0].end == End::answered, "idle before the end");
+                   office.broker.close(false);
+                 });
                },
                {.preemptions = 1});
 }
@@ -305,46 +340,27 @@ TEST_CASE("Broker: calls are answered, in every schedule", "[broker]") {
 TEST_CASE("Broker: the death of a worker at any moment costs the call that it ran, and no other", "[broker][P6][FW2]") {
   explore_type("Broker, a worker dies, no retries",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call calls[2];
-                 bool died = false;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (Call& call : calls) broker.push(call, false);
-                            broker.close(false);
-                          },
-                          [&] { died = workers.crash(0); });
+                 Office office;
+                 office.run(office.submits_and_closes(), office.crashes());
+                 office.check_all_accepted();
+                 office.check_ends({End::answered, End::broken});
                  int broken = 0;
-                 for (const Call& call : calls) {
+                 for (const Call& call : office.calls) {
                    broken += call.end == End::broken ? 1 : 0;
-                   check(call.end == End::answered || call.end == End::broken, "lost");
                    check(call.runs == 1 || (call.end == End::broken && call.runs == 0), "not run once");
                  }
-                 check(broken <= (died ? 1 : 0), "more than one call for one death");
+                 check(broken <= (office.crashed ? 1 : 0), "more than one call for one death");
                },
                {.preemptions = 1});
   explore_type("Broker, a worker dies, one retry",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call calls[2];
-                 int deaths = 0;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (Call& call : calls) {
-                              call.retries = 1;
-                              broker.push(call, false);
-                            }
-                            broker.close(false);
-                          },
-                          [&] { deaths += workers.crash(0) ? 1 : 0; });
-                 int runs = 0;
-                 for (const Call& call : calls) {
-                   check(call.end == End::answered, "lost");
-                   runs += call.runs;
-                 }
-                 check(runs >= 2 && runs <= 2 + deaths, "run too often");
+                 Office office;
+                 for (Call& call : office.calls) call.retries = 1;
+                 office.run(office.submits_and_closes(), office.crashes());
+                 office.check_all_accepted();
+                 office.check_ends({End::answered});
+                 const int runs = office.calls[0].runs + office.calls[1].runs;
+                 check(runs >= 2 && runs <= (office.crashed ? 3 : 2), "run too often");
                },
                {.preemptions = 1});
 }
@@ -352,37 +368,16 @@ TEST_CASE("Broker: the death of a worker at any moment costs the call that it ra
 TEST_CASE("Broker: where a death breaks the pool, every call comes to an end", "[broker][P6][P7]") {
   explore_type("Broker, a worker dies, the pool breaks",
                [] {
-                 auto options = kOptions;
-                 options.respawns = false;
-                 Threads workers{1};
-                 Broker broker{options, workers};
-                 Call calls[2];
-                 bool accepted[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
-                            broker.close(false);
-                          },
-                          [&] { workers.crash(0); });
-                 for (int i = 0; i < 2; ++i) {
-                   check((calls[i].end == End::answered || calls[i].end == End::broken) == accepted[i], "lost");
-                 }
+                 Office office{with(&Options::respawns, false)};
+                 office.run(office.submits_and_closes(), office.crashes());
+                 office.check_ends({End::answered, End::broken});
                },
                {.preemptions = 1});
   explore_type("Broker, its workers are killed",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call calls[2];
-                 bool accepted[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
-                          },
-                          [&] { broker.kill(SIGKILL, "killed"); });
-                 for (int i = 0; i < 2; ++i) {
-                   check((calls[i].end == End::answered || calls[i].end == End::broken) == accepted[i], "lost");
-                 }
+                 Office office;
+                 office.run(office.submits(), [&] { office.broker.kill(SIGKILL, "killed"); });
+                 office.check_ends({End::answered, End::broken});
                },
                {.preemptions = 1});
 }
@@ -390,21 +385,12 @@ TEST_CASE("Broker: where a death breaks the pool, every call comes to an end", "
 TEST_CASE("Broker: a worker that has had its share is replaced", "[broker][P9]") {
   explore_type("Broker, one call for each worker, one of which may die",
                [] {
-                 auto options = kOptions;
-                 options.max_tasks_per_worker = 1;
-                 Threads workers{1};
-                 Broker broker{options, workers};
-                 Call calls[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (Call& call : calls) {
-                              call.retries = 1;
-                              broker.push(call, false);
-                            }
-                            broker.close(false);
-                          },
-                          [&] { workers.crash(0); });
-                 for (const Call& call : calls) check(call.end == End::answered, "lost");
+                 Office office{with(&Options::max_tasks_per_worker, std::size_t{1})};
+                 for (Call& call : office.calls) call.retries = 1;
+                 office.run(office.submits_and_closes(), office.crashes());
+                 office.check_all_accepted();
+                 office.check_ends({End::answered});
+                 check(office.workers.started() >= 2, "a worker has had more than its share");
                },
                {.preemptions = 1});
 }
@@ -412,113 +398,79 @@ TEST_CASE("Broker: a worker that has had its share is replaced", "[broker][P9]")
 TEST_CASE("Broker: a call whose time is over costs its worker, and no other call", "[broker][P12]") {
   explore_type("Broker, a call hangs",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call hangs{Task::hang};
-                 hangs.timeout = 1s;
-                 Call after;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            broker.push(hangs, false);
-                            broker.push(after, false);
-                            broker.close(false);
-                          });
-                 check(hangs.end == End::late && hangs.runs <= 1, "not late");
-                 check(after.end == End::answered && after.runs == 1, "lost");
+                 Office office;
+                 office.calls[0].task = Task::hang;
+                 office.calls[0].timeout = 1s;
+                 office.run(office.submits_and_closes());
+                 check(office.calls[0].end == End::late && office.calls[0].runs <= 1, "not late");
+                 check(office.calls[1].end == End::answered && office.calls[1].runs == 1, "lost");
                },
                {.preemptions = 1});
   explore_type("Broker, a call may be late", [] {
-    Threads workers{1};
-    Broker broker{kOptions, workers};
-    Call calls[2];
-    parallel([&] { broker.run(); },
-             [&] {
-               calls[0].timeout = 1ns;
-               for (Call& call : calls) broker.push(call, false);
-               broker.close(false);
-             });
-    check(calls[0].end == End::answered || calls[0].end == End::late, "lost");
-    check(calls[1].end == End::answered && calls[1].runs == 1, "lost");
+    Office office;
+    office.calls[0].timeout = 1ns;
+    office.run(office.submits_and_closes());
+    office.check_ends({End::answered, End::late});
+    check(office.calls[1].end == End::answered && office.calls[1].runs == 1, "lost");
   });
 }
 
 TEST_CASE("Broker: a call behind one that may be late runs once", "[broker][P12]") {
-  const auto program = [] {
-    Threads workers{1};
-    Broker broker{kOptions, workers};
-    Call calls[3];  // after the first one the worker may have two
-    calls[1].timeout = 1ns;
-    for (Call& call : calls) broker.push(call, false);
-    broker.close(false);
-    broker.run();
-    check(calls[1].end == End::answered || calls[1].end == End::late, "lost");
-    check(calls[2].end == End::answered && calls[2].runs == 1, "lost, or run twice");
-  };
-  explore_type("Broker, a call behind one that may be late", program);
+  explore_type("Broker, a call behind one that may be late", [] {
+    Office<3> office;  // after the first call the worker may have two
+    office.calls[1].timeout = 1ns;
+    office.submit();
+    office.broker.close(false);
+    office.broker.run();
+    office.check_ends({End::answered, End::late});
+    check(office.calls[2].end == End::answered && office.calls[2].runs == 1, "lost, or run twice");
+  });
 }
 
 TEST_CASE("Broker: a call is cancelled, or leaves", "[broker][F1][P2]") {
   explore_type("Broker, cancel", [] {
-    Threads workers{1};
-    Broker broker{kOptions, workers};
-    Call call;
+    Office<1> office;
+    Call& call = office.calls[0];
     bool cancelled = false;
-    parallel([&] { broker.run(); },
-             [&] {
-               broker.push(call, false);
-               broker.close(false);
-             },
-             [&] { cancelled = call.cancel(); });
+    office.run(office.submits_and_closes(), [&] { cancelled = call.cancel(); });
     check(call.end == (cancelled ? End::withdrawn : End::answered), "lost");
     check(call.runs == (cancelled ? 0 : 1), "run although it was cancelled");
   });
+  explore_type("Broker, cancel, and a worker that was started for nothing",
+               [] {
+                 Office office{with(&Options::respawns, false)};  // it is no reason to break
+                 office.run(office.submits_and_closes(), [&] { office.calls[0].cancel(); });
+                 office.check_all_accepted();
+                 office.check_ends({End::answered, End::withdrawn});
+                 check(office.calls[1].end == End::answered, "lost");
+               },
+               {.preemptions = 1});
   explore_type("Broker, shut down with cancel",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call calls[2];
-                 bool accepted[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
-                          },
-                          [&] { broker.close(true); });
-                 for (int i = 0; i < 2; ++i) {
-                   check((calls[i].end == End::answered || calls[i].end == End::withdrawn) == accepted[i], "lost");
-                 }
+                 Office office;
+                 office.run(office.submits(), [&] { office.broker.close(true); });
+                 office.check_ends({End::answered, End::withdrawn});
                },
                {.preemptions = 1});
 }
 
 TEST_CASE("Broker: who waits for room in the queue gets it, or hears of the end", "[broker][X17]") {
-  auto options = kOptions;
-  options.max_queued = 1;
+  auto options = with(&Options::max_queued, std::size_t{1});
   options.prefetch = 1;
   explore_type("Broker, a queue of one",
                [options] {
-                 Threads workers{1};
-                 Broker broker{options, workers};
-                 Call calls[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (Call& call : calls) broker.push(call, false);
-                            broker.close(false);
-                          });
-                 for (const Call& call : calls) check(call.end == End::answered && call.runs == 1, "not run once");
+                 Office office{options};
+                 office.run(office.submits_and_closes());
+                 office.check_all_accepted();
+                 office.check_ends({End::answered});
+                 office.check_runs_once();
                },
                {.preemptions = 1});
   explore_type("Broker, a queue of one, closed",
                [options] {
-                 Threads workers{1};
-                 Broker broker{options, workers};
-                 Call calls[2];
-                 bool accepted[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
-                          },
-                          [&] { broker.close(false); });
-                 for (int i = 0; i < 2; ++i) check((calls[i].end == End::answered) == accepted[i], "lost");
+                 Office office{options};
+                 office.run(office.submits(), [&] { office.broker.close(false); });
+                 office.check_ends({End::answered});
                },
                {.preemptions = 1});
 }
@@ -526,67 +478,44 @@ TEST_CASE("Broker: who waits for room in the queue gets it, or hears of the end"
 TEST_CASE("Broker: workers are initialized before they are blamed", "[broker][P11][FW18]") {
   explore_type("Broker, a worker dies while it is initialized, or later",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call call;
-                 call.retries = 1;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            broker.push(call, false);
-                            broker.close(false);
-                          },
-                          [&] { workers.crash(0); });
-                 check(call.end == End::answered, "lost");
+                 Office<1> office;
+                 office.calls[0].retries = 1;
+                 office.run(office.submits_and_closes(), office.crashes());
+                 office.check_all_accepted();
+                 office.check_ends({End::answered});
                },
                {.preemptions = 1});
   explore_type("Broker, an initializer fails",
                [] {
-                 Threads workers{1};
-                 workers.fail_initializer();
-                 Broker broker{kOptions, workers};
-                 Call calls[2];
-                 bool accepted[2];
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            for (int i = 0; i < 2; ++i) accepted[i] = push(broker, calls[i]);
-                            broker.close(false);
-                          });
-                 check(accepted[0] && (calls[0].end == End::broken || calls[0].end == End::answered), "lost");
-                 check((calls[1].end != End::none) == accepted[1], "lost");
+                 Office office;
+                 office.workers.fail_initializer();
+                 office.run(office.submits_and_closes());
+                 check(office.accepted[0], "not accepted");
+                 office.check_ends({End::broken});
                },
                {.preemptions = 1});
 }
 
 TEST_CASE("Broker: a worker that cannot be started, or that answers garbage", "[broker][FW12][P5]") {
   explore_type("Broker, the first worker cannot be started", [] {
-    Threads workers{1};
-    workers.refuse(1);
-    Broker broker{kOptions, workers};
-    Call calls[2];
-    parallel([&] { broker.run(); },
-             [&] {
-               broker.push(calls[0], false);
-               broker.wait_idle(conc::never);
-               check(calls[0].end == End::other, "not told");
-               broker.push(calls[1], false);
-               broker.close(false);
-             });
-    check(calls[1].end == End::answered, "the pool does not go on");
+    Office office;
+    office.workers.refuse(1);
+    office.run([&] {
+      office.broker.push(office.calls[0], false);
+      office.broker.wait_idle(conc::never);
+      check(office.calls[0].end == End::other, "not told");
+      office.broker.push(office.calls[1], false);
+      office.broker.close(false);
+    });
+    check(office.calls[1].end == End::answered, "the pool does not go on");
   });
   explore_type("Broker, garbage",
                [] {
-                 Threads workers{1};
-                 Broker broker{kOptions, workers};
-                 Call babbles{Task::babble};
-                 Call after;
-                 parallel([&] { broker.run(); },
-                          [&] {
-                            broker.push(babbles, false);
-                            broker.push(after, false);
-                            broker.close(false);
-                          });
-                 check(babbles.end == End::broken, "not blamed");
-                 check(after.end == End::answered && after.runs == 1, "lost");
+                 Office office;
+                 office.calls[0].task = Task::babble;
+                 office.run(office.submits_and_closes());
+                 check(office.calls[0].end == End::broken, "not blamed");
+                 check(office.calls[1].end == End::answered && office.calls[1].runs == 1, "lost");
                },
                {.preemptions = 1});
 }

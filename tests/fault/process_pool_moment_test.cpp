@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Things that happen to a process pool at a bad moment: while a worker is started, while something is written to one,
 // while a call is pickled.
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -14,6 +15,8 @@
 #include <conc/shared_array.hpp>
 #include <conc/thread.hpp>
 #include <cstddef>
+#include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -31,11 +34,24 @@ int twice(int x) { return 2 * x; }
 int returns_something(int x) { return x; }
 conc::shared_array<int> returns_an_array() { return conc::shared_array<int>(10); }
 std::size_t length(const std::string& text) { return text.size(); }
+int write_without_flush(const std::string& path) {
+  return std::fputc('x', std::fopen(path.c_str(), "we")) == 'x' ? 1 : 0;  // closed when the process ends
+}
+int open_gate(const std::string& gate) {
+  const int descriptor = ::open(gate.c_str(), O_WRONLY | O_CLOEXEC);
+  return ::close(descriptor);
+}
 int die_behind(const std::string& gate) {
   conc_test::hold(gate);
   ::raise(SIGKILL);
   return 0;
 }
+
+/// In the worker it answers before what comes behind it has been read: the first call, or what looks like that.
+struct AnswersEarly {
+  int unused = 0;
+};
+std::size_t take_early(const AnswersEarly& /*value*/, const std::string& text) { return text.size(); }
 
 /// Its pickling makes the thread exit.
 struct EndsTheThread {
@@ -50,6 +66,42 @@ struct conc::pickler<EndsTheThread> {
   static void save(Pickler& /*to*/, const EndsTheThread& /*value*/) { ::pthread_exit(nullptr); }
   static EndsTheThread load(Unpickler& /*from*/) { return {}; }
 };
+
+template <>
+struct conc::pickler<AnswersEarly> {
+  static void save(Pickler& to, const AnswersEarly& /*value*/) { to(1); }
+  static AnswersEarly load(Unpickler& from) {
+    const detail::FrameHeader answer{.kind = detail::FrameKind::result, .id = 1, .length = sizeof(std::size_t)};
+    for (int number = 3; number < 16; ++number) {  // one of them is the pipe
+      static_cast<void>(!::write(number, &answer, sizeof answer));
+      static_cast<void>(!::write(number, &answer.id, sizeof answer.id));
+    }
+    return {from.get<int>()};
+  }
+};
+
+TEST_CASE("ProcessPoolExecutor: an answer to a call that was not written whole is none", "[process_pool][P5]") {
+  ProcessPoolExecutor pool{{.max_workers = 1, .on_worker_death = OnWorkerDeath::respawn}};
+  const auto early = pool.submit(&take_early, AnswersEarly{}, std::string(10'000'000, 'x'));
+  CHECK_THROWS_AS(early.result(), conc::WorkerDied);
+  CHECK(pool.submit(&twice, 2).result() == 4);
+}
+
+TEST_CASE("ProcessPoolExecutor: a task is not stuck behind one that waits for it while another worker is free",
+          "[process_pool][P2]") {
+  ProcessPoolExecutor pool{2};
+  std::vector<conc::Future<int>> quick;
+  for (int i = 0; i < 200; ++i) quick.push_back(pool.submit(&twice, i));
+  for (const auto& future : quick) CHECK(future.result() % 2 == 0);  // from now on a worker may have several
+  const conc_test::Gate gate;
+  const auto waits = pool.submit(&conc_test::hold, gate.path());
+  const auto between = pool.submit(&twice, 1);
+  const auto opens = pool.submit(&open_gate, gate.path());
+  CHECK(waits.wait(20s));
+  CHECK(opens.wait(20s));
+  CHECK(between.result() == 2);
+  pool.kill_workers();
+}
 
 TEST_CASE("ProcessPoolExecutor: a task that is cancelled while a worker is started for it costs nothing",
           "[process_pool][F1][P2]") {
@@ -75,8 +127,9 @@ TEST_CASE("ProcessPoolExecutor: what an initializer returns is dropped", "[proce
 
 TEST_CASE("ProcessPoolExecutor: workers end although a forked child holds their pipes open",
           "[process_pool][P16][FW17]") {
+  const conc_test::Folder folder;
   ProcessPoolExecutor pool{1};
-  CHECK(pool.submit(&twice, 1).result() == 2);
+  CHECK(pool.submit(&write_without_flush, folder.file(0)).result() == 1);
   int release[2];
   REQUIRE(::pipe(release) == 0);
   const pid_t child = ::fork();
@@ -89,6 +142,7 @@ TEST_CASE("ProcessPoolExecutor: workers end although a forked child holds their 
   pool.shutdown();
   CHECK(pool.stats().died == 0);
   CHECK(pool.stats().workers == 0);
+  CHECK(std::filesystem::file_size(folder.file(0)) == 1);  // it was not killed, but flushed what it had
   ::close(release[0]);
   ::close(release[1]);
   int status = -1;

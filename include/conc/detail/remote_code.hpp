@@ -264,12 +264,6 @@ void save_call(Pickler& pickler, const F& fn, const Args&... args) {
 /// Thread safety: any thread, any time; nobody waits.
 inline Thunk find_code(const CodeKey& key) noexcept { return code_table.find(key); }
 
-/// What the code calls, for people: the name of the type F. Known also when the code is not there any more.
-inline std::string code_name(const CodeKey& key) {
-  const auto* const node = code_table.find_node(key);
-  return node == nullptr ? "a function that is not known here" : readable_name(node->name.c_str());
-}
-
 }  // namespace conc::inline CONC_ABI::detail
 
 namespace conc::inline CONC_ABI {
