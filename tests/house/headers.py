@@ -5,7 +5,8 @@ Usage: headers.py INCLUDE_DIR [together] [HEADER…] -- COMPILER FLAG…
 Each header has a unit of its own; after the word "together" all share one, but for the long form, with CONC_LONG in the
 environment. One more unit includes all of them twice, below function-like macros min and max; the
 standard headers that conc uses come before these macros, so that only conc's own text meets them. All units are linked.
-Without a HEADER it is all of them; those of the explorer are a program apart, with CONC_EXPLORE.
+Without a HEADER it is all of them; those of the explorer are a program apart, with CONC_EXPLORE, and those of the event loop
+too, which always share one unit but for the long form.
 """
 
 import os
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from floors import EXPLORER, FLOORS
+from floors import EVENT_LOOP, EXPLORER, FLOORS
 
 HOSTILE = """#define min(a, b) min_is_a_macro
 #define max(a, b) max_is_a_macro
@@ -63,11 +64,14 @@ def main() -> int:
     headers = sys.argv[first:separator] or everything
     headers = [header for header in headers if FLOORS.get(header, 0) >= 0]  # a backend is a part of detail/sync.hpp
     explorer = [header for header in headers if FLOORS.get(header, 0) >= EXPLORER]
-    others = [header for header in headers if header not in explorer]
-    together = first == 3 and "CONC_LONG" not in os.environ
+    event_loop = [header for header in headers if EVENT_LOOP <= FLOORS.get(header, 0) < EXPLORER]
+    others = [header for header in headers if header not in explorer and header not in event_loop]
+    long = "CONC_LONG" in os.environ
+    together = first == 3
     good = bool(headers)
-    for group, flags in (others, []), (explorer, ["-DCONC_EXPLORE"]):
-        good = (not group or links(root, group, together, [*command, *flags])) and good
+    for group, flags, shared in ((others, [], together), (explorer, ["-DCONC_EXPLORE"], together),
+                                 (event_loop, ["-DASIO_HAS_CO_AWAIT=1"], True)):
+        good = (not group or links(root, group, shared and not long, [*command, *flags])) and good
     print(f"{len(headers)} headers")
     return 0 if good else 1
 

@@ -189,7 +189,7 @@ class FutureCore : public Task {
   bool cancel() noexcept {
     if (!leave(pending, cancelling)) {
       const Phase now = phase();
-      return now == cancelling || now == cancelled;
+      return now == cancelling || now == cancelled || (now == running && cancel_running());
     }
     add_handle();  // the one that the caller has may be destroyed with the callable
     abandon();
@@ -352,6 +352,8 @@ class FutureCore : public Task {
   virtual Outcome execute(bool owner) = 0;
   /// Destroys callable and arguments of a task that will never run.
   virtual void abandon() noexcept {}
+  /// For tasks that can be cancelled while they run. @return whether it is cancelled
+  virtual bool cancel_running() noexcept { return false; }
   /// Puts the exception in; the caller then finishes.
   virtual void fail(const std::exception_ptr& exception) noexcept = 0;
 
@@ -592,6 +594,7 @@ class FutureCore : public Task {
 };
 
 inline std::string name_of(const FutureCore& task) { return type_name(task.callable()); }
+inline std::uint32_t home_of(const FutureCore& task) noexcept { return task.home; }
 
 }  // namespace detail
 

@@ -51,9 +51,6 @@ namespace conc::inline CONC_ABI::detail {
 
 class Scheduler;
 
-/// The number of the pool that was made last. One for all modules of a process: their workers meet.
-[[gnu::visibility("default")]] inline constinit std::atomic<std::uint32_t> last_pool_number{0};
-
 /// One worker: its queues, and what only its thread touches.
 class alignas(apart) Worker : public WorkerFace {
  public:
@@ -96,7 +93,7 @@ class Scheduler : public ExitHook {
  public:
   explicit Scheduler(SchedulerOptions options)
       : options_{std::move(options)},
-        number_{next_number()},
+        number_{new_home()},
         workers_(options_.max_workers),
         lobby_{options_.max_workers, static_cast<bool>(options_.initializer)} {
     if (options_.max_queued != 0) {
@@ -153,7 +150,7 @@ class Scheduler : public ExitHook {
       }
     }
     for (Task* task = &last;; task = task->next) {
-      task->home = number_ & kNumberMask;
+      task->home = number_ & Task::kHomes;
       task->takes_slot = takes_slots ? 1U : 0U;
       if (task == &first) {
         break;
@@ -184,7 +181,7 @@ class Scheduler : public ExitHook {
     Task* task = &last;
     for (std::size_t i = 0; i < count; ++i) {
       Task* const former = task->next;  // read now: a thief may run the task at once
-      task->home = number_ & kNumberMask;
+      task->home = number_ & Task::kHomes;
       push_back(me, *task);
       task = former;
     }
@@ -294,15 +291,7 @@ class Scheduler : public ExitHook {
  private:
   friend class Worker;
 
-  static constexpr std::uint32_t kNumberMask = 0x3fffffff;  // what Task::home holds
   static constexpr unsigned kChunk = WorkDeque::kFirstSize < 32 ? static_cast<unsigned>(WorkDeque::kFirstSize) : 32;
-
-  static std::uint32_t next_number() noexcept {
-    // relaxed: only distinctness matters. Not 0; after 2^30 pools a number may serve two of them, and then a worker of the
-    // one may run a task of the other that it waits for.
-    const std::uint32_t number = (last_pool_number.fetch_add(1, mo::relaxed) + 1) & kNumberMask;
-    return number != 0 ? number : next_number();
-  }
 
   /// Calls `visit` with a handle of each thread there was, without a lock, until it returns true.
   template <class Visit>

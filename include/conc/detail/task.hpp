@@ -35,6 +35,8 @@ class Task : public Recycled {
   /// It is not to be run: it is cancelled, or failed with `why` if that is not null. It may be gone afterwards.
   virtual Outcome refuse(const std::exception_ptr& why) noexcept = 0;
 
+  static constexpr std::uint32_t kHomes = 0x3fffffff;  // what home can hold
+
   Task* next = nullptr;                 // in the queue; belongs to the queue
   std::uint32_t home : 30 = 0;          // the number of the executor that queued it; 0: none
   std::uint32_t takes_slot : 1 = 0;     // of those that the executor's queue has
@@ -62,6 +64,17 @@ class Task : public Recycled {
   /// Counts the task, if a worker of its own executor runs it.
   void count(Outcome outcome) const noexcept;
 };
+
+/// The number of the executor or the event loop that was made last. One for all modules of a process: their threads meet.
+[[gnu::visibility("default")]] inline constinit std::atomic<std::uint32_t> last_home{0};
+
+/// A number for a new one.
+inline std::uint32_t new_home() noexcept {
+  // relaxed: only distinctness matters. Not 0; after 2^30 executors a number may serve two of them, and then a worker of
+  // the one may run a task of the other that it waits for.
+  const std::uint32_t number = (last_home.fetch_add(1, mo::relaxed) + 1) & Task::kHomes;
+  return number != 0 ? number : new_home();
+}
 
 /// Owns a task until it is called, which runs it. A task that never gets to that is cancelled.
 class OwnedTask {

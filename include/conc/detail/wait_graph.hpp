@@ -6,6 +6,7 @@
 #include <conc/error.hpp>
 #include <conc/lock.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -15,13 +16,20 @@ class FutureCore;
 
 /// For reports: what the task would call.
 std::string name_of(const FutureCore& task);
+/// The number of the executor or the event loop that runs the task.
+std::uint32_t home_of(const FutureCore& task) noexcept;
 
 /// A task that a thread is running now. `outer` is the one that waits for it on the same stack, or on the stack that
-/// this one continues.
+/// this one continues. Or an event loop that a thread runs: all of its coroutines have their steps there.
 struct TaskFrame {
+  [[nodiscard]] bool runs(const FutureCore& other) const noexcept {
+    return task == &other || (loop != 0 && loop == home_of(other));
+  }
+
   TaskFrame* outer;
   FutureCore* task;
-  unsigned depth;  // of tasks on this stack
+  unsigned depth;          // of tasks on this stack
+  std::uint32_t loop = 0;  // the number of the event loop; else 0
 };
 
 /// Which tasks wait for which futures, without a deadline: a wait that counts on itself alone would never end.
@@ -39,7 +47,7 @@ class WaitGraph {
 
     [[nodiscard]] bool waits_inside(const FutureCore& task) const noexcept {
       const TaskFrame* inner = &frame;
-      while (inner != nullptr && inner->task != &task) {
+      while (inner != nullptr && !inner->runs(task)) {
         inner = inner->outer;
       }
       return inner != nullptr;
@@ -164,10 +172,12 @@ inline std::string WaitGraph::circle(const Edge& start) const {
   const auto names = [&link](const TaskFrame& innermost, const FutureCore& task) {
     std::string text;
     for (const TaskFrame* frame = &innermost; frame != nullptr; frame = frame->outer) {
-      if (frame->task != nullptr) {
-        text.insert(0, name_of(*frame->task) + (text.empty() ? "" : link));
+      if (frame->task != nullptr || frame->loop != 0) {
+        const std::string name =
+            frame->task != nullptr ? name_of(*frame->task) : "the event loop that runs " + name_of(task);
+        text.insert(0, name + (text.empty() ? "" : link));
       }
-      if (frame->task == &task) {
+      if (frame->runs(task)) {
         break;
       }
     }

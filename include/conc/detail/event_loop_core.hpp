@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: MIT
+/// @file
+/// EventLoopCore: what an EventLoop is made of, but for coroutines. An asio::io_context, and beside it an inbox of tasks
+/// that any thread may fill, and a heap of those that are to be called later.
+///
+/// Tasks do not go through Asio one by one: whoever finds the inbox empty posts one handler, pass(), which runs all that
+/// is there. A pass is what Python calls an iteration: what is added during a pass belongs to the next one.
+#pragma once
+
+#include <algorithm>
+#include <conc/deadline.hpp>
+#include <conc/detail/asio.hpp>
+#include <conc/detail/future_core.hpp>
+#include <conc/detail/future_state.hpp>
+#include <conc/detail/inbox.hpp>
+#include <conc/detail/ref.hpp>
+#include <conc/detail/registry.hpp>
+#include <conc/detail/sync.hpp>
+#include <conc/detail/task.hpp>
+#include <conc/detail/wait_graph.hpp>
+#include <conc/error.hpp>
+#include <conc/event.hpp>
+#include <conc/lock.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <new>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace conc::inline CONC_ABI {
+
+class EventLoop;
+
+/// What an EventLoop tells its exception handler.
+struct EventLoopReport {
+  std::string message;           ///< what happened, in one line
+  std::exception_ptr exception;  ///< null for a callback that was slow
+};
+
+/// Called on the loop's thread, without a lock. Whatever it throws is dropped.
+using EventLoopExceptionHandler = std::function<void(const EventLoopReport&)>;
+
+/// Prints one line to stderr.
+inline void default_exception_handler(const EventLoopReport& report) {
+  const std::string cause = report.exception == nullptr ? "" : ": " + detail::describe(report.exception);
+  const std::string line = "EventLoop: " + report.message + cause + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);  // one call: lines of several threads do not mix
+}
+
+/// What an EventLoop may be told.
+struct EventLoopOptions {
+#if defined(CONC_DEBUG)
+  bool debug = true;
+#else
+  bool debug = false;  ///< calls from a wrong thread throw, slow callbacks are reported; default: on with CONC_DEBUG
+#endif
+  std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds{100};
+  EventLoopExceptionHandler exception_handler = &default_exception_handler;
+};
+
+}  // namespace conc::inline CONC_ABI
+
+namespace conc::inline CONC_ABI::detail {
+
+class EventLoopCore;
+
+/// The loop that the calling thread runs, or null.
+[[gnu::visibility("default")]] inline thread_local constinit EventLoopCore* running_loop = nullptr;
+
+/// A callable that waits in a loop for its turn. The loop and the handles own it together.
+///
+///   waiting --- the loop calls it ---> taken
+///      '------- cancel() ------------> cancelled
+///
+/// The callable belongs to whoever moves on from waiting, and is destroyed by that.
+class LoopCall : public Task, public RefCounted {
+ public:
+  using Recycled::operator new;
+  using Recycled::operator delete;
+
+  struct Place {};
+  explicit LoopCall(Place /*anywhere*/) noexcept {}
+
+  /// @return whether it will not be called: false once its call has begun.
+  bool cancel() noexcept {
+    if (leave(cancelled)) {
+      destroy_callable();
+      on_cancel();
+    }
+    return is_cancelled();
+  }
+  [[nodiscard]] bool is_cancelled() const noexcept { return state_.load(mo::acquire) == cancelled; }
+
+  /// When it is to be called; the clock's epoch: as soon as possible.
+  [[nodiscard]] virtual sync::TimePoint when() const noexcept { return {}; }
+
+  // By the loop, which gives up its reference.
+
+  Outcome run() override {
+    if (leave(taken)) {
+      invoke();
+    }
+    drop_reference();
+    return Outcome::claimed;  // nobody counts calls
+  }
+  Outcome refuse(const std::exception_ptr& /*why*/) noexcept final {
+    cancel();
+    drop_reference();
+    return Outcome::cancelled;
+  }
+
+ protected:
+  ~LoopCall() override = default;
+
+  /// Calls the callable and destroys it; what it throws goes to the loop's handler.
+  virtual void invoke() noexcept = 0;
+  virtual void destroy_callable() noexcept = 0;
+  virtual void on_cancel() noexcept {}
+
+ private:
+  enum : std::uint32_t { waiting, taken, cancelled };
+
+  bool leave(std::uint32_t reached) noexcept {
+    std::uint32_t old = waiting;
+    // acq_rel, acquire: what was done before cancel() is visible to whoever finds it cancelled.
+    return state_.compare_exchange_strong(old, reached, mo::acq_rel, mo::acquire);
+  }
+
+  sync::Atomic<std::uint32_t> state_{waiting};
+};
+
+/// A LoopCall for a certain time.
+class TimedCall : public LoopCall {
+ public:
+  struct Place {
+    EventLoopCore& loop;
+    sync::TimePoint when;
+  };
+  explicit TimedCall(Place place);
+
+  [[nodiscard]] sync::TimePoint when() const noexcept final { return when_; }
+
+  /// From the inbox it comes into the heap.
+  Outcome run() final;
+  /// Its time has come.
+  void run_now() { LoopCall::run(); }
+
+  /// For a heap with the first on top.
+  static bool is_later(const TimedCall* one, const TimedCall* other) noexcept {
+    return one->when_ != other->when_ ? one->when_ > other->when_ : one->number_ > other->number_;
+  }
+
+ protected:
+  void on_cancel() noexcept final;
+
+ private:
+  friend class EventLoopCore;
+  const Ref<EventLoopCore> loop_;  // whoever cancels may come when the EventLoop is gone
+  const sync::TimePoint when_;
+  std::uint64_t number_ = 0;  // in the order of the inbox
+};
+
+/// A LoopCall or a TimedCall with its callable.
+template <class Base, class F, class... Args>
+class LoopCallOf final : public Base {
+ public:
+  template <class G, class... As>
+  explicit LoopCallOf(typename Base::Place place, G&& fn, As&&... args)
+      : Base{place}, call_{std::forward<G>(fn), {std::forward<As>(args)...}} {}
+
+ protected:
+  ~LoopCallOf() override {}  // by now the callable is gone
+
+  void invoke() noexcept override;
+  void destroy_callable() noexcept override { call_.~CallOf(); }
+
+ private:
+  using CallOf = Call<F, Args...>;
+  union {
+    CallOf call_;  // while waiting
+  };
+};
+
+/// A coroutine that runs on a loop: what the loop knows of it. Touched on the loop's thread alone.
+class LoopCoroutine {
+ public:
+  LoopCoroutine(const LoopCoroutine&) = delete;
+  LoopCoroutine& operator=(const LoopCoroutine&) = delete;
+
+  /// Has it end soon, unless it was told so already.
+  virtual void cancel_coroutine() noexcept = 0;
+
+ protected:
+  LoopCoroutine() noexcept = default;
+  ~LoopCoroutine() = default;
+
+ private:
+  friend class EventLoopCore;
+  LoopCoroutine* previous_ = nullptr;
+  LoopCoroutine* next_ = nullptr;
+};
+
+class EventLoopCore final : public RefCounted {
+ public:
+  EventLoopCore(EventLoop& face, EventLoopOptions options)
+      : face_{face},
+        number_{new_home()},
+        debug_{options.debug},
+        slow_{options.slow_callback_duration},
+        handler_{std::move(options.exception_handler)} {}
+
+  // Any thread.
+
+  EventLoop& face() const noexcept { return face_; }
+  asio::io_context& context() noexcept { return context_; }
+  std::uint32_t number() const noexcept { return number_; }
+  bool is_running() const noexcept { return runner_.load(mo::acquire) != 0; }  // acquire: a fact
+  bool is_closed() const noexcept { return inbox_.closed(); }
+
+  /// @return false if the loop is closed; then the task was not taken
+  bool push(Task& task) noexcept {
+    const Inbox::Pushed pushed = inbox_.push(&task, &task);
+    if (pushed == Inbox::Pushed::first) {
+      request_pass();
+    }
+    return pushed != Inbox::Pushed::closed;
+  }
+
+  /// Ends the run after the pass that is under way, or the next one.
+  void stop() noexcept {
+    if (!is_closed()) {
+      stopping_.store(true, mo::seq_cst);  // seq_cst: comes before the look of request_pass()
+      request_pass();
+    }
+  }
+
+  /// For debug mode. @throws UsageError if another thread runs the loop
+  void check_thread() const {
+    if (debug_.load(mo::relaxed) && running_loop != this && is_running()) {  // relaxed: a setting
+      throw_usage_error("Non-thread-safe operation invoked on an event loop other than the current one");
+    }
+  }
+
+  void set_debug(bool debug) noexcept { debug_.store(debug, mo::relaxed); }  // relaxed: a setting
+  bool debug() const noexcept { return debug_.load(mo::relaxed); }
+  void set_slow(std::chrono::nanoseconds slow) noexcept { slow_.store(slow, mo::relaxed); }  // relaxed: a setting
+  std::chrono::nanoseconds slow() const noexcept { return slow_.load(mo::relaxed); }
+
+  void set_handler(EventLoopExceptionHandler handler) {
+    const ScopedLock guard{handler_lock_};
+    std::swap(handler, handler_);  // the old one is destroyed without the lock
+  }
+
+  void report(const char* message, const std::exception_ptr& exception) noexcept {
+    try {
+      EventLoopExceptionHandler handler;
+      {
+        const ScopedLock guard{handler_lock_};
+        handler = handler_;
+      }
+      (handler ? handler : &default_exception_handler)({message, exception});
+    } catch (...) {  // a handler that fails has nobody to report to
+    }
+  }
+
+  // The thread that runs the loop.
+
+  /// Runs until stop(). `prepare` is called first, once it is sure that nobody else runs the loop; `settle` last.
+  /// @throws UsageError if somebody runs the loop, this thread runs another one, or the loop is closed
+  template <class Prepare, class Settle>
+  void run(const char* operation, Prepare prepare, Settle settle) {
+    const Running running{*this, operation};
+    prepare();
+    run_context();
+    settle();
+    stopping_.store(false, mo::relaxed);  // relaxed: whoever stops the next run does so after this
+  }
+
+  /// Cancels the coroutines that are left and runs until they have ended; then drops everything else.
+  void close(const char* operation) {
+    if (is_closed()) {
+      return;
+    }
+    if (is_running()) {
+      throw_usage_error(std::string{operation} + ": Cannot close a running event loop");
+    }
+    const Running running{*this, operation};
+    closing_ = true;
+    for (LoopCoroutine* coroutine = coroutines_; coroutine != nullptr; coroutine = coroutine->next_) {
+      coroutine->cancel_coroutine();
+    }
+    while (coroutines_ != nullptr) {  // a stop() from elsewhere may come between
+      run_context();
+    }
+    drop_all();
+  }
+
+  /// Whether a coroutine is not even to begin.
+  bool closing() const noexcept { return closing_; }
+
+  void add(LoopCoroutine& coroutine) noexcept {
+    coroutine.next_ = coroutines_;
+    if (coroutines_ != nullptr) {
+      coroutines_->previous_ = &coroutine;
+    }
+    coroutines_ = &coroutine;
+  }
+  void remove(LoopCoroutine& coroutine) noexcept {
+    (coroutine.previous_ != nullptr ? coroutine.previous_->next_ : coroutines_) = coroutine.next_;
+    if (coroutine.next_ != nullptr) {
+      coroutine.next_->previous_ = coroutine.previous_;
+    }
+    if (closing_ && coroutines_ == nullptr) {
+      context_.stop();
+    }
+  }
+
+  void schedule(TimedCall& call) {
+    if (call.is_cancelled()) {
+      forget_cancelled(call);
+      return;
+    }
+    call.number_ = ++last_timed_;
+    timed_.push_back(&call);
+    std::push_heap(timed_.begin(), timed_.end(), &TimedCall::is_later);
+  }
+
+  /// Any thread: one that is, or will be, in the heap was cancelled.
+  void count_cancelled() noexcept { cancelled_.fetch_add(1, mo::relaxed); }  // relaxed: when to tidy up
+
+  /// Calls `fn`; what it throws goes to the handler. In debug mode reports it if it was slow.
+  template <class F>
+  void call(F&& fn) noexcept {
+    const bool debugging_now = debug();
+    const sync::TimePoint begin = debugging_now ? sync::now() : sync::TimePoint{};
+    try {
+      fn();
+    } catch (...) {
+      const std::exception_ptr exception = std::current_exception();
+      keep_for_sanitizer(exception);
+      report("exception in a callback", exception);
+    }
+    if (debugging_now && sync::now() - begin >= slow()) {
+      report_slow<F>(sync::now() - begin);
+    }
+  }
+
+ private:
+  struct Context : asio::io_context {
+    Context() : io_context{1} {}
+    /// Destroys all handlers, and with them the coroutines that wait.
+    void drop_handlers() { shutdown(); }
+  };
+
+  /// pass() as a handler. At most one is posted, so that its memory can lie here: a wake-up never fails.
+  struct PassHandler {
+    template <class T>
+    struct Allocator {
+      using value_type = T;
+      explicit Allocator(EventLoopCore& core) noexcept : loop{&core} {}
+      template <class U>
+      Allocator(const Allocator<U>& other) noexcept
+          : loop{other.loop} {}  // NOLINT(google-explicit-constructor): so asked
+      T* allocate(std::size_t n) {
+        static_assert(alignof(T) <= alignof(std::max_align_t));
+        if (n * sizeof(T) > sizeof(EventLoopCore::pass_memory_)) {
+          throw std::bad_alloc{};
+        }
+        return reinterpret_cast<T*>(static_cast<void*>(loop->pass_memory_));
+      }
+      void deallocate(T* /*memory*/, std::size_t /*n*/) noexcept {}
+      friend bool operator==(const Allocator& a, const Allocator& b) noexcept { return a.loop == b.loop; }
+
+      EventLoopCore* loop;
+    };
+    using allocator_type = Allocator<void*>;
+    allocator_type get_allocator() const noexcept { return allocator_type{*loop}; }
+    void operator()() const { loop->pass(); }
+
+    EventLoopCore* loop;
+  };
+
+  /// The calling thread runs the loop, as long as this lives.
+  class Running {
+   public:
+    Running(EventLoopCore& loop, const char* operation) : loop_{loop}, frame_{nullptr, nullptr, 0, loop.number_} {
+      if (running_loop != nullptr && running_loop != &loop) {
+        throw_usage_error(std::string{operation} + ": Cannot run the event loop while another loop is running");
+      }
+      std::uint64_t nobody = 0;
+      // acquire: pairs with the release of whoever ran it before.
+      if (!loop.runner_.compare_exchange_strong(nobody, sync::this_thread_id(), mo::acquire, mo::relaxed)) {
+        throw_usage_error(std::string{operation} + ": This event loop is already running");
+      }
+      if (loop.is_closed()) {
+        loop.runner_.store(0, mo::release);
+        throw_usage_error(std::string{operation} + ": Event loop is closed");
+      }
+      sync::ThreadRecord& record = sync::this_thread();
+      frame_.outer = static_cast<TaskFrame*>(record.frame);
+      frame_.depth = frame_.outer == nullptr ? 0 : frame_.outer->depth;
+      record.frame = &frame_;
+      running_loop = &loop;
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() {
+      running_loop = nullptr;
+      sync::this_thread().frame = frame_.outer;
+      loop_.runner_.store(0, mo::release);  // release: pairs with the acquire of whoever runs it next
+    }
+
+   private:
+    EventLoopCore& loop_;
+    TaskFrame frame_;
+  };
+
+  void run_context() {
+    context_.restart();
+    const asio::executor_work_guard<asio::io_context::executor_type> work{context_.get_executor()};
+    for (;;) {
+      try {
+        context_.run();
+        return;
+      } catch (...) {
+        if (must_go_on()) {
+          throw;
+        }
+        const std::exception_ptr exception = std::current_exception();
+        keep_for_sanitizer(exception);
+        report("exception in a handler", exception);
+      }
+    }
+  }
+
+  /// Sees to it that there will be a pass.
+  void request_pass() noexcept {
+    // seq_cst: comes after the push, or stopping_, and before the look of the pass that follows; see pass().
+    if (!pass_requested_.exchange(true, mo::seq_cst)) {
+      asio::post(context_, PassHandler{this});
+    }
+  }
+
+  void pass() {
+    // seq_cst: comes before the looks at inbox_ and stopping_: what they miss asks for another pass.
+    pass_requested_.exchange(false, mo::seq_cst);
+    Task** end = &ready_;  // a callback that ran the context, or ended its thread, has left some
+    while (*end != nullptr) {
+      end = &(*end)->next;
+    }
+    *end = inbox_.take();
+    while (ready_ != nullptr) {
+      std::exchange(ready_, ready_->next)->run();
+    }
+    run_due();
+    if (stopping_.exchange(false, mo::seq_cst)) {
+      context_.stop();
+    }
+  }
+
+  /// Runs the calls whose time has come, and sees to it that there will be a pass for the next one.
+  void run_due() {
+    if (timed_.empty()) {
+      return;
+    }
+    tidy_up();
+    for (const sync::TimePoint now = sync::now(); !timed_.empty() && timed_.front()->when() <= now;) {
+      std::pop_heap(timed_.begin(), timed_.end(), &TimedCall::is_later);
+      TimedCall& call = *timed_.back();
+      timed_.pop_back();
+      if (call.is_cancelled()) {
+        forget_cancelled(call);
+      } else {
+        call.run_now();
+      }
+    }
+    if (!timed_.empty() && timed_.front()->when() != alarm_.expiry()) {
+      alarm_.expires_at(timed_.front()->when());
+      alarm_.async_wait([this](const asio::error_code& error) {
+        if (!error) {
+          alarm_.expires_at({});  // so that the next one is another
+          pass();
+        }
+      });
+    }
+  }
+
+  /// Where most of the heap was cancelled long before its time, throws that out.
+  void tidy_up() {
+    constexpr std::size_t kFew = 100;
+    const std::size_t cancelled = cancelled_.load(mo::relaxed);  // relaxed: when to tidy up
+    if (cancelled > kFew && cancelled > timed_.size() / 2) {
+      const auto gone =
+          std::partition(timed_.begin(), timed_.end(), [](TimedCall* call) { return !call->is_cancelled(); });
+      std::for_each(gone, timed_.end(), [this](TimedCall* call) { forget_cancelled(*call); });
+      timed_.erase(gone, timed_.end());
+      std::make_heap(timed_.begin(), timed_.end(), &TimedCall::is_later);
+    }
+  }
+
+  void forget_cancelled(TimedCall& call) noexcept {
+    cancelled_.fetch_sub(1, mo::relaxed);  // relaxed: when to tidy up
+    call.drop_reference();
+  }
+
+  template <class F>
+  void report_slow(sync::TimePoint::duration taken) noexcept {
+    try {
+      const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(taken).count();
+      report(("a callback took " + std::to_string(milliseconds) + " ms").c_str(), nullptr);
+    } catch (const std::bad_alloc&) {  // then without a report
+    }
+  }
+
+  void drop_all() {
+    for (Task* task = inbox_.take(true); task != nullptr;) {
+      std::exchange(task, task->next)->refuse(nullptr);
+    }
+    while (ready_ != nullptr) {
+      std::exchange(ready_, ready_->next)->refuse(nullptr);
+    }
+    while (!timed_.empty()) {
+      TimedCall& call = *timed_.back();
+      timed_.pop_back();
+      call.refuse(nullptr);
+    }
+    context_.drop_handlers();
+  }
+
+  EventLoop& face_;
+  const std::uint32_t number_;  // of its coroutines, as of a pool's tasks
+  Inbox inbox_;
+  sync::Atomic<bool> pass_requested_{false};
+  sync::Atomic<bool> stopping_{false};
+  sync::Atomic<std::uint64_t> runner_{0};  // the identity of the thread that runs it
+  std::atomic<bool> debug_;
+  std::atomic<std::chrono::nanoseconds> slow_;
+  std::atomic<std::size_t> cancelled_{0};  // of timed_ and what will come there
+  Lock handler_lock_;
+  EventLoopExceptionHandler handler_;  // guarded by handler_lock_
+
+  // Of the thread that runs the loop.
+  Task* ready_ = nullptr;          // what is left of a pass
+  std::vector<TimedCall*> timed_;  // a heap
+  std::uint64_t last_timed_ = 0;   // as many came into it
+  LoopCoroutine* coroutines_ = nullptr;
+  bool closing_ = false;
+
+  alignas(std::max_align_t) std::byte pass_memory_[128];
+  Context context_;
+  asio::steady_timer alarm_{context_, sync::TimePoint{}};  // when the first of timed_ is due
+};
+
+inline TimedCall::TimedCall(Place place)
+    : LoopCall{LoopCall::Place{}}, loop_{Ref<EventLoopCore>::share(&place.loop)}, when_{place.when} {}
+
+inline Outcome TimedCall::run() {
+  try {
+    loop_->schedule(*this);
+  } catch (...) {  // no memory
+    loop_->report("a timed callback is lost", std::current_exception());
+    refuse(nullptr);
+  }
+  return Outcome::claimed;
+}
+
+inline void TimedCall::on_cancel() noexcept { loop_->count_cancelled(); }
+
+template <class Base, class F, class... Args>
+void LoopCallOf<Base, F, Args...>::invoke() noexcept {
+  running_loop->call([this] {
+    struct Destroy {
+      CallOf& call;
+      ~Destroy() { call.~CallOf(); }
+    };
+    const Destroy destroy{call_};
+    call_();
+  });
+}
+
+}  // namespace conc::inline CONC_ABI::detail
