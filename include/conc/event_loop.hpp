@@ -137,12 +137,14 @@ class EventLoop {
   template <class F, class... Args>
   LoopHandle call_later(Deadline delay, F&& fn, Args&&... args) {
     core_->check_thread();
-    return schedule<detail::TimedCall>({*core_, delay.resolve()}, std::forward<F>(fn), std::forward<Args>(args)...);
+    return schedule<detail::TimedCall>({core_->cancelled_calls(), delay.resolve()}, std::forward<F>(fn),
+                                       std::forward<Args>(args)...);
   }
   template <class F, class... Args>
   LoopHandle call_at(std::chrono::steady_clock::time_point when, F&& fn, Args&&... args) {
     core_->check_thread();
-    return schedule<detail::TimedCall>({*core_, when}, std::forward<F>(fn), std::forward<Args>(args)...);
+    return schedule<detail::TimedCall>({core_->cancelled_calls(), when}, std::forward<F>(fn),
+                                       std::forward<Args>(args)...);
   }
 
   /// What is told of exceptions that callbacks and handlers throw, and in debug mode of slow callbacks. An empty function

@@ -26,16 +26,20 @@
     "conc/event_loop.hpp: Asio does not see that this compiler has coroutines. Define ASIO_HAS_CO_AWAIT=1 for all files of the program, as the CMake target conc::conc does for clang."
 #endif
 
+#include <asio/any_io_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/error.hpp>
+#include <asio/execution.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
+#include <asio/query.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/require.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>

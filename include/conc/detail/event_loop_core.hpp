@@ -11,8 +11,8 @@
 #include <conc/deadline.hpp>
 #include <conc/detail/asio.hpp>
 #include <conc/detail/future_core.hpp>
-#include <conc/detail/future_state.hpp>
 #include <conc/detail/inbox.hpp>
+#include <conc/detail/loop_call.hpp>
 #include <conc/detail/ref.hpp>
 #include <conc/detail/registry.hpp>
 #include <conc/detail/sync.hpp>
@@ -28,7 +28,6 @@
 #include <functional>
 #include <new>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -72,120 +71,6 @@ class EventLoopCore;
 
 /// The loop that the calling thread runs, or null.
 [[gnu::visibility("default")]] inline thread_local constinit EventLoopCore* running_loop = nullptr;
-
-/// A callable that waits in a loop for its turn. The loop and the handles own it together.
-///
-///   waiting --- the loop calls it ---> taken
-///      '------- cancel() ------------> cancelled
-///
-/// The callable belongs to whoever moves on from waiting, and is destroyed by that.
-class LoopCall : public Task, public RefCounted {
- public:
-  using Recycled::operator new;
-  using Recycled::operator delete;
-
-  struct Place {};
-  explicit LoopCall(Place /*anywhere*/) noexcept {}
-
-  /// @return whether it will not be called: false once its call has begun.
-  bool cancel() noexcept {
-    if (leave(cancelled)) {
-      destroy_callable();
-      on_cancel();
-    }
-    return is_cancelled();
-  }
-  [[nodiscard]] bool is_cancelled() const noexcept { return state_.load(mo::acquire) == cancelled; }
-
-  /// When it is to be called; the clock's epoch: as soon as possible.
-  [[nodiscard]] virtual sync::TimePoint when() const noexcept { return {}; }
-
-  // By the loop, which gives up its reference.
-
-  Outcome run() override {
-    if (leave(taken)) {
-      invoke();
-    }
-    drop_reference();
-    return Outcome::claimed;  // nobody counts calls
-  }
-  Outcome refuse(const std::exception_ptr& /*why*/) noexcept final {
-    cancel();
-    drop_reference();
-    return Outcome::cancelled;
-  }
-
- protected:
-  ~LoopCall() override = default;
-
-  /// Calls the callable and destroys it; what it throws goes to the loop's handler.
-  virtual void invoke() noexcept = 0;
-  virtual void destroy_callable() noexcept = 0;
-  virtual void on_cancel() noexcept {}
-
- private:
-  enum : std::uint32_t { waiting, taken, cancelled };
-
-  bool leave(std::uint32_t reached) noexcept {
-    std::uint32_t old = waiting;
-    // acq_rel, acquire: what was done before cancel() is visible to whoever finds it cancelled.
-    return state_.compare_exchange_strong(old, reached, mo::acq_rel, mo::acquire);
-  }
-
-  sync::Atomic<std::uint32_t> state_{waiting};
-};
-
-/// A LoopCall for a certain time.
-class TimedCall : public LoopCall {
- public:
-  struct Place {
-    EventLoopCore& loop;
-    sync::TimePoint when;
-  };
-  explicit TimedCall(Place place);
-
-  [[nodiscard]] sync::TimePoint when() const noexcept final { return when_; }
-
-  /// From the inbox it comes into the heap.
-  Outcome run() final;
-  /// Its time has come.
-  void run_now() { LoopCall::run(); }
-
-  /// For a heap with the first on top.
-  static bool is_later(const TimedCall* one, const TimedCall* other) noexcept {
-    return one->when_ != other->when_ ? one->when_ > other->when_ : one->number_ > other->number_;
-  }
-
- protected:
-  void on_cancel() noexcept final;
-
- private:
-  friend class EventLoopCore;
-  const Ref<EventLoopCore> loop_;  // whoever cancels may come when the EventLoop is gone
-  const sync::TimePoint when_;
-  std::uint64_t number_ = 0;  // in the order of the inbox
-};
-
-/// A LoopCall or a TimedCall with its callable.
-template <class Base, class F, class... Args>
-class LoopCallOf final : public Base {
- public:
-  template <class G, class... As>
-  explicit LoopCallOf(typename Base::Place place, G&& fn, As&&... args)
-      : Base{place}, call_{std::forward<G>(fn), {std::forward<As>(args)...}} {}
-
- protected:
-  ~LoopCallOf() override {}  // by now the callable is gone
-
-  void invoke() noexcept override;
-  void destroy_callable() noexcept override { call_.~CallOf(); }
-
- private:
-  using CallOf = Call<F, Args...>;
-  union {
-    CallOf call_;  // while waiting
-  };
-};
 
 /// A coroutine that runs on a loop: what the loop knows of it. Touched on the loop's thread alone.
 class LoopCoroutine {
@@ -275,6 +160,9 @@ class EventLoopCore final : public RefCounted {
   /// @throws UsageError if somebody runs the loop, this thread runs another one, or the loop is closed
   template <class Prepare, class Settle>
   void run(const char* operation, Prepare prepare, Settle settle) {
+    if (running_loop != nullptr && running_loop != this) {
+      throw_usage_error(std::string{operation} + ": Cannot run the event loop while another loop is running");
+    }
     const Running running{*this, operation};
     prepare();
     run_context();
@@ -326,19 +214,18 @@ class EventLoopCore final : public RefCounted {
       forget_cancelled(call);
       return;
     }
-    call.number_ = ++last_timed_;
+    call.number = ++last_timed_;
     timed_.push_back(&call);
     std::push_heap(timed_.begin(), timed_.end(), &TimedCall::is_later);
   }
 
-  /// Any thread: one that is, or will be, in the heap was cancelled.
-  void count_cancelled() noexcept { cancelled_.fetch_add(1, mo::relaxed); }  // relaxed: when to tidy up
+  /// Of the calls that are, or will be, in the heap.
+  const Ref<CancelledCalls>& cancelled_calls() const noexcept { return cancelled_; }
 
   /// Calls `fn`; what it throws goes to the handler. In debug mode reports it if it was slow.
   template <class F>
   void call(F&& fn) noexcept {
-    const bool debugging_now = debug();
-    const sync::TimePoint begin = debugging_now ? sync::now() : sync::TimePoint{};
+    const sync::TimePoint begin = debug() ? sync::now() : sync::forever;
     try {
       fn();
     } catch (...) {
@@ -346,10 +233,13 @@ class EventLoopCore final : public RefCounted {
       keep_for_sanitizer(exception);
       report("exception in a callback", exception);
     }
-    if (debugging_now && sync::now() - begin >= slow()) {
-      report_slow<F>(sync::now() - begin);
+    if (begin != sync::forever && sync::now() - begin >= slow()) {
+      report_slow(sync::now() - begin);
     }
   }
+
+  /// What runs the steps of coroutines.
+  asio::any_io_executor executor();
 
  private:
   struct Context : asio::io_context {
@@ -390,9 +280,6 @@ class EventLoopCore final : public RefCounted {
   class Running {
    public:
     Running(EventLoopCore& loop, const char* operation) : loop_{loop}, frame_{nullptr, nullptr, 0, loop.number_} {
-      if (running_loop != nullptr && running_loop != &loop) {
-        throw_usage_error(std::string{operation} + ": Cannot run the event loop while another loop is running");
-      }
       std::uint64_t nobody = 0;
       // acquire: pairs with the release of whoever ran it before.
       if (!loop.runner_.compare_exchange_strong(nobody, sync::this_thread_id(), mo::acquire, mo::relaxed)) {
@@ -406,18 +293,19 @@ class EventLoopCore final : public RefCounted {
       frame_.outer = static_cast<TaskFrame*>(record.frame);
       frame_.depth = frame_.outer == nullptr ? 0 : frame_.outer->depth;
       record.frame = &frame_;
-      running_loop = &loop;
+      outer_ = std::exchange(running_loop, &loop);
     }
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
     ~Running() {
-      running_loop = nullptr;
+      running_loop = outer_;
       sync::this_thread().frame = frame_.outer;
       loop_.runner_.store(0, mo::release);  // release: pairs with the acquire of whoever runs it next
     }
 
    private:
     EventLoopCore& loop_;
+    EventLoopCore* outer_ = nullptr;  // which may close this one
     TaskFrame frame_;
   };
 
@@ -494,7 +382,7 @@ class EventLoopCore final : public RefCounted {
   /// Where most of the heap was cancelled long before its time, throws that out.
   void tidy_up() {
     constexpr std::size_t kFew = 100;
-    const std::size_t cancelled = cancelled_.load(mo::relaxed);  // relaxed: when to tidy up
+    const std::size_t cancelled = cancelled_->count.load(mo::relaxed);  // relaxed: when to tidy up
     if (cancelled > kFew && cancelled > timed_.size() / 2) {
       const auto gone =
           std::partition(timed_.begin(), timed_.end(), [](TimedCall* call) { return !call->is_cancelled(); });
@@ -505,15 +393,14 @@ class EventLoopCore final : public RefCounted {
   }
 
   void forget_cancelled(TimedCall& call) noexcept {
-    cancelled_.fetch_sub(1, mo::relaxed);  // relaxed: when to tidy up
+    cancelled_->count.fetch_sub(1, mo::relaxed);  // relaxed: when to tidy up
     call.drop_reference();
   }
 
-  template <class F>
   void report_slow(sync::TimePoint::duration taken) noexcept {
     try {
       const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(taken).count();
-      report(("a callback took " + std::to_string(milliseconds) + " ms").c_str(), nullptr);
+      report(("a callback or a step of a coroutine took " + std::to_string(milliseconds) + " ms").c_str(), nullptr);
     } catch (const std::bad_alloc&) {  // then without a report
     }
   }
@@ -541,7 +428,7 @@ class EventLoopCore final : public RefCounted {
   sync::Atomic<std::uint64_t> runner_{0};  // the identity of the thread that runs it
   std::atomic<bool> debug_;
   std::atomic<std::chrono::nanoseconds> slow_;
-  std::atomic<std::size_t> cancelled_{0};  // of timed_ and what will come there
+  const Ref<CancelledCalls> cancelled_ = Ref<CancelledCalls>::adopt(new CancelledCalls);
   Lock handler_lock_;
   EventLoopExceptionHandler handler_;  // guarded by handler_lock_
 
@@ -557,31 +444,59 @@ class EventLoopCore final : public RefCounted {
   asio::steady_timer alarm_{context_, sync::TimePoint{}};  // when the first of timed_ is due
 };
 
-inline TimedCall::TimedCall(Place place)
-    : LoopCall{LoopCall::Place{}}, loop_{Ref<EventLoopCore>::share(&place.loop)}, when_{place.when} {}
+/// An executor of the loop's context that looks how long each step takes.
+template <class Inner>
+class WatchingExecutor {
+ public:
+  WatchingExecutor(EventLoopCore& loop, const Inner& inner) noexcept : loop_{&loop}, inner_{inner} {}
 
-inline Outcome TimedCall::run() {
-  try {
-    loop_->schedule(*this);
-  } catch (...) {  // no memory
-    loop_->report("a timed callback is lost", std::current_exception());
-    refuse(nullptr);
+  template <class Property>
+    requires asio::can_require_v<const Inner&, Property>
+  auto require(const Property& property) const { return watching(*loop_, asio::require(inner_, property)); }
+  template <class Property>
+    requires asio::can_query_v<const Inner&, Property>
+  decltype(auto) query(const Property& property) const { return asio::query(inner_, property); }
+  template <class F>
+  void execute(F&& step) const {
+    auto watched = [loop = loop_, step = std::decay_t<F>(std::forward<F>(step))]() mutable { loop->call(step); };
+    if constexpr (requires { inner_.execute(std::move(watched)); }) {
+      inner_.execute(std::move(watched));
+    } else {  // Asio up to 1.22
+      asio::execution::execute(inner_, std::move(watched));
+    }
   }
-  return Outcome::claimed;
+  friend bool operator==(const WatchingExecutor& a, const WatchingExecutor& b) noexcept {
+    return a.loop_ == b.loop_ && a.inner_ == b.inner_;
+  }
+
+ private:
+  template <class Other>
+  static WatchingExecutor<Other> watching(EventLoopCore& loop, const Other& inner) {
+    return {loop, inner};
+  }
+
+  EventLoopCore* loop_;
+  Inner inner_;
+};
+
+inline asio::any_io_executor EventLoopCore::executor() {
+  if (debug()) {
+    return WatchingExecutor{*this, context_.get_executor()};
+  }
+  return context_.get_executor();
 }
 
-inline void TimedCall::on_cancel() noexcept { loop_->count_cancelled(); }
+inline void call_on_loop(LoopCall& call) noexcept {
+  running_loop->call([&call] { call.invoke(); });
+}
 
-template <class Base, class F, class... Args>
-void LoopCallOf<Base, F, Args...>::invoke() noexcept {
-  running_loop->call([this] {
-    struct Destroy {
-      CallOf& call;
-      ~Destroy() { call.~CallOf(); }
-    };
-    const Destroy destroy{call_};
-    call_();
-  });
+inline void schedule_on_loop(TimedCall& call) {
+  try {
+    running_loop->schedule(call);
+  } catch (...) {  // no memory
+    running_loop->report("a timed callback is lost", std::current_exception());
+    call.refuse(nullptr);
+  }
 }
 
 }  // namespace conc::inline CONC_ABI::detail

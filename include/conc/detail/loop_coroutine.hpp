@@ -13,6 +13,7 @@
 #include <conc/detail/task.hpp>
 #include <conc/error.hpp>
 #include <conc/future.hpp>
+#include <conc/lock.hpp>
 #include <conc/thread_pool.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -103,22 +104,25 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
   Outcome execute(bool /*owner: always*/) override {
     begun_ = true;
     End end{this};
-    if (loop_->closing()) {
+    EventLoopCore& loop = *running_loop;
+    if (loop.closing()) {
       abandon();
       return Outcome::cancelled;
     }
-    loop_->add(*this);
+    loop.add(*this);
     listed_ = true;
     try {
-      asio::co_spawn(loop_->context().get_executor(), drive(*this),
-                     asio::bind_cancellation_slot(signal_.slot(), std::move(end)));
+      asio::co_spawn(loop.executor(), drive(*this), asio::bind_cancellation_slot(signal_.slot(), std::move(end)));
     } catch (...) {  // no memory for it
       fail_with(std::current_exception());
     }
     return Outcome::claimed;
   }
 
-  void abandon() noexcept override { (void)asio::awaitable<T>{std::move(body_)}; }
+  void abandon() noexcept override {
+    (void)asio::awaitable<T>{std::move(body_)};
+    forget_loop();
+  }
 
   /// The future is cancelled at once. The coroutine hears of it on its loop, where it is suspended by then.
   bool cancel_running() noexcept override {
@@ -127,7 +131,8 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
     }
     this->add_handle();
     this->finish(FutureCore::cancelled, false);
-    if (!loop_->push(*this)) {
+    const std::optional<Ref<EventLoopCore>> loop = this->loop();
+    if (!loop.has_value() || !(*loop)->push(*this)) {
       this->drop_handle();
     }
     return true;
@@ -197,16 +202,37 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
   void end() noexcept {
     finish_cancelled();  // unless it is done
     ended_ = true;
+    const std::optional<Ref<EventLoopCore>> loop = forget_loop();
     if (listed_) {
-      loop_->remove(*this);
+      (*loop)->remove(*this);
     }
     this->drop_owner();
   }
 
-  void cancel_coroutine() noexcept override { this->cancel(); }
+  /// @return what is to be dropped without the lock
+  std::optional<Ref<EventLoopCore>> forget_loop() noexcept {
+    std::optional<Ref<EventLoopCore>> forgotten;
+    const ScopedLock guard{loop_lock_};
+    std::swap(forgotten, loop_);
+    return forgotten;
+  }
 
-  const Ref<EventLoopCore> loop_;
-  asio::awaitable<T> body_;  // until it begins
+  std::optional<Ref<EventLoopCore>> loop() noexcept {
+    const ScopedLock guard{loop_lock_};
+    return loop_;
+  }
+
+  void cancel_coroutine() noexcept override {
+    if (this->done()) {  // it was cancelled before, and goes on
+      signal_.emit(asio::cancellation_type::terminal);
+    } else {
+      this->cancel();
+    }
+  }
+
+  Lock loop_lock_;
+  std::optional<Ref<EventLoopCore>> loop_;  // guarded by loop_lock_; until the end: futures do not keep the loop
+  asio::awaitable<T> body_;                 // until it begins
   asio::cancellation_signal signal_;
   // Of the loop's thread.
   bool begun_ = false;
@@ -227,7 +253,7 @@ class Bell {
     timer_.cancel();
   }
 
-  /// A cancellation is told once: what is awaited afterwards is awaited.
+  /// A cancellation is told once, and even if the wait is just over: what is awaited afterwards is awaited.
   asio::awaitable<Woken> wait(sync::TimePoint until = sync::forever) {
     if (rung_) {
       co_return Woken::rung;
@@ -235,14 +261,13 @@ class Bell {
     timer_.expires_at(until);
     asio::error_code error;
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
-    if (rung_) {
-      co_return Woken::rung;
+    // Also where the wait was just over: else each of the following ones would be told.
+    const asio::cancellation_state state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) {
+      co_await asio::this_coro::reset_cancellation_state();
+      co_return Woken::cancelled;
     }
-    if (!error) {
-      co_return Woken::timed_out;
-    }
-    co_await asio::this_coro::reset_cancellation_state();
-    co_return Woken::cancelled;
+    co_return rung_ ? Woken::rung : Woken::timed_out;
   }
 
  private:
@@ -333,7 +358,7 @@ class Children {
     asio::cancellation_signal& signal = signals_[started_++];
     ++running_;
     try {
-      asio::co_spawn(loop_.context().get_executor(), drive(std::move(body), result),
+      asio::co_spawn(loop_.executor(), drive(std::move(body), result),
                      asio::bind_cancellation_slot(signal.slot(), End{this}));
     } catch (...) {  // no memory for it
       End{this}(std::current_exception());

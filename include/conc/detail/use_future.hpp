@@ -51,26 +51,26 @@ class FutureHandler {
 
   Future<Result> get_future() const { return promise_.get_future(); }
 
-  // A future that was cancelled meanwhile stays so.
-  template <class... Values>
-  void operator()(const asio::error_code& error, Values&&... values) {
-    if (error) {
-      promise_.try_set_exception(std::make_exception_ptr(asio::system_error{error}));
+  void operator()() { promise_.try_set_result(); }
+  template <class First, class... Others>
+  void operator()(First&& first, Others&&... others) {
+    // A future that was cancelled meanwhile stays so.
+    using Kind = std::tuple_element_t<0, std::tuple<std::decay_t<Args>...>>;
+    if constexpr (std::is_same_v<Kind, asio::error_code>) {
+      if (const asio::error_code error = first) {
+        promise_.try_set_exception(std::make_exception_ptr(asio::system_error{error}));
+      } else {
+        promise_.try_set_result(std::forward<Others>(others)...);
+      }
+    } else if constexpr (std::is_same_v<Kind, std::exception_ptr>) {
+      if (const std::exception_ptr exception = first) {
+        promise_.try_set_exception(exception);
+      } else {
+        promise_.try_set_result(std::forward<Others>(others)...);
+      }
     } else {
-      promise_.try_set_result(std::forward<Values>(values)...);
+      promise_.try_set_result(std::forward<First>(first), std::forward<Others>(others)...);
     }
-  }
-  template <class... Values>
-  void operator()(const std::exception_ptr& exception, Values&&... values) {
-    if (exception != nullptr) {
-      promise_.try_set_exception(exception);
-    } else {
-      promise_.try_set_result(std::forward<Values>(values)...);
-    }
-  }
-  template <class... Values>
-  void operator()(Values&&... values) {
-    promise_.try_set_result(std::forward<Values>(values)...);
   }
 
  private:
