@@ -363,25 +363,26 @@ class Children {
     } catch (...) {  // no memory for it
       End{this}(std::current_exception());
     }
-  }
-
-  void cancel() {
-    for (std::size_t i = 0; i < started_; ++i) {
-      signals_[i].emit(asio::cancellation_type::terminal);
+    if (exception_ != nullptr) {
+      cancel();  // also what is started after the one that failed
     }
   }
 
-  /// Waits until all have ended; once `until` has passed, or the one who waits here is cancelled, they are cancelled too.
+  /// Once. Waits until all have ended; once `until` has passed, or the one who waits here is cancelled, they are cancelled too.
   /// @return whether they ended in time
   /// @throws CancelledError, once they have ended, if the one who waits was cancelled
   asio::awaitable<bool> join_until(sync::TimePoint until, const char* operation) {
     bool in_time = true;
     bool cancelled = false;
+    --running_;  // all are started
     while (running_ != 0) {
       const Bell::Woken woken = co_await bell_.wait(in_time ? until : sync::forever);
       if (woken != Bell::Woken::rung) {
         in_time = in_time && woken != Bell::Woken::timed_out;
-        cancelled = cancelled || woken == Bell::Woken::cancelled;
+        if (woken == Bell::Woken::cancelled) {
+          cancelled = true;
+          told_ = 0;  // who is told again tells them again
+        }
         cancel();
       }
     }
@@ -420,6 +421,13 @@ class Children {
     Children* all;
   };
 
+  /// Cancels those that were not told yet.
+  void cancel() {
+    while (told_ < started_) {
+      signals_[told_++].emit(asio::cancellation_type::terminal);
+    }
+  }
+
   template <class T>
   static asio::awaitable<void> drive(asio::awaitable<T> body, std::optional<Gathered<T>>& result) {
     if constexpr (std::is_void_v<T>) {
@@ -434,7 +442,8 @@ class Children {
   Bell bell_;
   std::vector<asio::cancellation_signal> signals_;
   std::size_t started_ = 0;
-  std::size_t running_ = 0;
+  std::size_t told_ = 0;     // of those that were started: cancelled
+  std::size_t running_ = 1;  // and one until all are started: children may end at once
   std::exception_ptr exception_;
 };
 
