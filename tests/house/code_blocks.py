@@ -1,7 +1,8 @@
 """Compiles and runs every C++ program in the pages of this repository. Usage: code_blocks.py ROOT CXX
 
 A ```cpp block is a program with a main(). What is none is an error, but for docs/from_python.md, whose rows are the
-matter of from_python.py. The command printed below a program builds and runs it, with the warnings added:
+matter of from_python.py. The command printed below a program builds and runs it, with the warnings added, and with what
+README.md says that clang must be told for the event loop:
 
     g++ -std=c++20 -Iinclude program.cpp -o program -pthread && ./program      # prints 5050
 
@@ -26,6 +27,7 @@ from pathlib import Path
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wsign-conversion", "-Werror"]
 CLANG_WARNINGS = ["-Wthread-safety"]
+CLANG_COROUTINES = ["-DASIO_HAS_CO_AWAIT=1"]  # README.md says so
 PAGES = ["*.md", "docs/**/*.md", "bench/*.md", "examples/*/*.md"]
 ROWS = "from_python.md"
 LANGUAGES = {"", "cpp", "python", "text"}
@@ -90,6 +92,11 @@ def missing_line(promised: str, printed: str) -> str | None:
     return None
 
 
+def flags_for(text: str, compiler: str) -> list[str]:
+    """What has to be said to a compiler for a program."""
+    return CLANG_COROUTINES if "clang" in compiler and "<conc/event_loop.hpp>" in text else []
+
+
 def run_program(folder: Path, compiler: str, program: Block, output: Block | None) -> str | None:
     """Builds and runs a program in `folder`, where include/ is. Returns what is wrong."""
     command = COMMAND.search(program.after)
@@ -99,8 +106,8 @@ def run_program(folder: Path, compiler: str, program: Block, output: Block | Non
         return f"the command builds {name!r} and runs {command[2]!r}"
     source = next(word for word in build if word.endswith(".cpp"))
     (folder / source).write_text(program.text)
-    warnings = [*WARNINGS, *(CLANG_WARNINGS if "clang" in compiler else [])]
-    done = subprocess.run([compiler, *build[1:], *warnings, "-Iinclude"], cwd=folder, capture_output=True, text=True)
+    more = [*WARNINGS, *(CLANG_WARNINGS if "clang" in compiler else []), *flags_for(program.text, compiler)]
+    done = subprocess.run([compiler, *build[1:], *more, "-Iinclude"], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         return done.stderr
     text = output.text if output else ""

@@ -42,6 +42,12 @@ class Pages(unittest.TestCase):
         self.assertEqual([], self.problems_of(fenced("cpp", HELLO) + COMMAND + "\n" + fenced("text", "...\nat +0x7\n")))
         self.assertEqual([], self.problems_of(fenced("cpp", "int main() { return 3; }\n") + COMMAND + " # ends with 3\n"))
 
+    def test_clang_is_told_that_it_has_coroutines(self):
+        loop = "#include <conc/event_loop.hpp>\n"
+        self.assertEqual(["-DASIO_HAS_CO_AWAIT=1"], code_blocks.flags_for(loop, "/usr/bin/clang++-14"))
+        self.assertEqual([], code_blocks.flags_for(loop, "/usr/bin/g++-12"))
+        self.assertEqual([], code_blocks.flags_for(HELLO, "/usr/bin/clang++-14"))
+
     def test_what_is_no_program_is_reported(self):
         self.assert_problem("neither a program", fenced("cpp", "conc::Lock lock;\n"))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from code_blocks import ROWS, WARNINGS, Block, PageError, blocks
+from code_blocks import ROWS, WARNINGS, Block, PageError, blocks, flags_for
 
 FEWEST_ROWS = 30
 LONGEST_RUN = 60  # seconds
@@ -105,7 +105,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, "rows.cpp"), Path(folder, "rows")
         source.write_text(cpp_program(beginning.cpp, rows))
-        build = [compiler, "-std=c++20", *WARNINGS, f"-I{root}/include", source, "-o", program, "-pthread"]
+        flags = [*WARNINGS, *flags_for(beginning.cpp.text, compiler), f"-I{root}/include"]
+        build = [compiler, "-std=c++20", *flags, source, "-o", program, "-pthread"]
         if subprocess.run(build).returncode != 0:
             return 1
         for number, row in enumerate(rows):
