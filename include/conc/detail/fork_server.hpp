@@ -13,7 +13,9 @@
 ///                 its status was asked for. This process sees its end by a pidfd.
 ///   the server    takes its workers along: the system kills them. This process sees the end of the socket.
 ///   this process  is seen by the server, by a pidfd and by the end of the socket, whichever comes first: a child that this
-///                 process has forked may hold the socket open. It kills all workers with their process groups.
+///                 process has forked may hold the socket open. It kills all workers with their process groups. When
+///                 this process exits, it ends the server and waits for it: a server that is left to process 1 stays a
+///                 zombie where that waits for nobody, as in many containers.
 #pragma once
 
 #include <fcntl.h>
@@ -270,7 +272,7 @@ inline bool is_single_threaded() noexcept {
   }
 }
 
-/// This process's end of it. Never destroyed; the server ends when the process does.
+/// This process's end of it. Never destroyed; the server ends when the process does, at the latest.
 class ForkServer {
  public:
   struct Started {
@@ -344,6 +346,7 @@ class ForkServer {
     if (await_end(pidfd_, {})) {
       lose();
     }
+    ++workers_;
     return worker;
   }
 
@@ -363,7 +366,19 @@ class ForkServer {
     if (socket_ < 0 || server != servers_ || !try_ask({ServerRequest::reap, pid}, reply) || reply.error != 0) {
       return std::nullopt;
     }
+    --workers_;
     return reply.status;
+  }
+
+  /// When this process exits: ends the server and waits for it, unless it has workers; then all of them end by themselves.
+  /// Neither a server that is stopped nor a thread that waits for its answer keeps this process from its end.
+  void end_at_exit() noexcept {
+    if (owner_ == ::getpid() && lock_.acquire(kPatience)) {
+      if (socket_ >= 0 && workers_ == 0) {
+        end_politely();
+      }
+      lock_.release();
+    }
   }
 
   /// In a forked child, which has no server: what it has is its parent's, and a thread that does not exist here may have
@@ -382,6 +397,8 @@ class ForkServer {
   pid_t pid() const noexcept { return pid_; }
 
  private:
+  static constexpr std::chrono::milliseconds kPatience{200};
+
   struct Numbers {
     const int* first;
     std::size_t count;
@@ -448,9 +465,11 @@ class ForkServer {
     ::dup3(pidfd, child.number(), O_CLOEXEC);
     ::close(pidfd);
     pid_ = pid;
+    owner_ = ::getpid();
     socket_ = mine.release();
     pidfd_ = child.release();
     forked_ = false;
+    workers_ = 0;
     ++servers_;
   }
 
@@ -532,9 +551,26 @@ class ForkServer {
   /// Kills the server, if it has not ended. @return its exit status
   std::optional<int> end() noexcept {
     ::syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+    return take_status(0);
+  }
+
+  /// The server ends as if this process had, or else is killed.
+  void end_politely() noexcept {
+    const NoCancellation whole;
+    ::shutdown(socket_, SHUT_RDWR);  // and not close(): a child that this process has forked may hold it open
+    if (!await_end(pidfd_, sync::now() + kPatience)) {
+      ::syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+      static_cast<void>(await_end(pidfd_, sync::now() + 5 * kPatience));
+    }
+    take_status(WNOHANG);  // a debugger may keep it
+  }
+
+  /// Waits for the server, and lets go of it. @return its exit status
+  std::optional<int> take_status(int flags) noexcept {
     siginfo_t info{};
     int failed = 0;
-    while ((failed = ::waitid(by_pidfd, static_cast<id_t>(pidfd_), &info, WEXITED | __WALL)) != 0 && errno == EINTR) {
+    while ((failed = ::waitid(by_pidfd, static_cast<id_t>(pidfd_), &info, WEXITED | __WALL | flags)) != 0 &&
+           errno == EINTR) {
     }
     ::close(std::exchange(socket_, -1));
     ::close(std::exchange(pidfd_, -1));
@@ -545,15 +581,34 @@ class ForkServer {
   int socket_ = -1;  // negative: there is no server
   int pidfd_ = -1;   // of the server
   pid_t pid_ = 0;
+  pid_t owner_ = 0;            // the process that has forked it
   bool is_early_ = false;      // it was not forked by prepare(), and has not been asked for a worker
   bool forked_ = false;        // this process is a child of the one that had the server
   std::uint64_t servers_ = 0;  // how many there have been
+  std::size_t workers_ = 0;    // of this one, whose status was not asked for yet
   // That of the module in which this lies: what pthread_atfork is given is gone when the module is unloaded that calls it.
   int (*const forget_in_children_)() noexcept = &forget_in_children;
   bool children_forget_ = false;
 };
 
 [[gnu::visibility("default")]] inline constinit ForkServer fork_server{};
+
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wglobal-constructors"
+#endif
+/// A static object that is older than those whose files include this, and so is destroyed after them. By then the exit rule
+/// has closed all pools.
+struct ForkServerEnd {
+  constexpr ForkServerEnd() noexcept = default;
+  ForkServerEnd(const ForkServerEnd&) = delete;
+  ForkServerEnd& operator=(const ForkServerEnd&) = delete;
+  ~ForkServerEnd() { fork_server.end_at_exit(); }
+};
+[[gnu::visibility("default")]] inline const ForkServerEnd fork_server_end{};
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
 
 inline int ForkServer::forget_in_children() noexcept {
   return pthread_atfork(nullptr, nullptr, [] { fork_server.forget(); });

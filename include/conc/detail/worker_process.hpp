@@ -373,11 +373,12 @@ class WorkerProcess {
 /// made while the program has one thread. If it has several threads here already there is no fork server.
 ///
 /// The fork server is a child of the program that no wait reports but one with __WALL, and that sends no SIGCHLD. It has
-/// no descriptor of the program, runs in a process group of its own, and ends with the program.
+/// no descriptor of the program, runs in a process group of its own, and ends with the program. A program that exits waits
+/// for it, so that no zombie is left to process 1.
 ///
 /// @throws std::system_error if the system has no process to give. std::bad_alloc. It may be called again then.
 /// @par Thread safety   the main thread, before there are others.
-/// @par Cost            a fork; one sleeping process, two descriptors.
+/// @par Cost            a fork; one sleeping process, two descriptors; at exit a tenth of a millisecond.
 /// @par Python          multiprocessing.freeze_support and set_start_method in one; there is one for everything.
 inline void process_init(int argc, char** argv) {
   if (argc > 1 && std::string_view{argv[1]}.starts_with(detail::kSpawnFlag)) {
