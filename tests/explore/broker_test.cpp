@@ -73,6 +73,7 @@ struct Call {
   conc::Deadline timeout{};
   unsigned retries = 0;
   bool for_good = false;
+  bool for_good_once_begun = false;
   bool started = false;
 
   Task task = Task::answer;
@@ -116,7 +117,7 @@ class Threads {
         broker.on_answer(i, happening.id, conc::detail::Arrival::succeeded,
                          [](Call& call) { call.come_to(End::answered); });
       } else {
-        broker.on_end(i, -SIGKILL);
+        broker.on_end(i, -SIGKILL, happening.begun);
       }
     }
   }
@@ -176,6 +177,7 @@ class Threads {
     What what;
     std::size_t worker;
     std::uint64_t id = 0;
+    bool begun = false;
   };
   struct Sent {
     std::uint64_t id;
@@ -184,6 +186,7 @@ class Threads {
   struct Worker {
     bool alive = false;
     bool closed = false;
+    bool at_work = false;
     std::uint64_t generation = 0;  // a thread whose worker has died must not act for the next one
     std::deque<Sent> calls{};
   };
@@ -191,7 +194,7 @@ class Threads {
   void die(std::size_t i) {
     workers_[i].alive = false;
     workers_[i].calls.clear();
-    tell({What::end, i});
+    tell({.what = What::end, .worker = i, .begun = workers_[i].at_work});
   }
   void tell(Happening happening) {
     happenings_.push_back(happening);
@@ -213,6 +216,7 @@ class Threads {
       }
       const Sent sent = workers_[i].calls.front();
       workers_[i].calls.pop_front();
+      workers_[i].at_work = true;
       ++sent.call->runs;
       if (sent.call->task == Task::hang) {
         changed_.wait_for(dead);
@@ -221,6 +225,7 @@ class Threads {
       lock_.release();  // it can be killed between the task and its answer
       lock_.acquire();
       if (dead()) return;
+      workers_[i].at_work = sent.call->task == Task::babble;
       tell({sent.call->task == Task::babble ? What::garbage : What::answer, i, sent.id});
     }
   }
@@ -344,11 +349,9 @@ TEST_CASE("Broker: the death of a worker at any moment costs the call that it ra
                  office.run(office.submits_and_closes(), office.crashes());
                  office.check_all_accepted();
                  office.check_ends({End::answered, End::broken});
+                 office.check_runs_once();  // so none is blamed that did not run
                  int broken = 0;
-                 for (const Call& call : office.calls) {
-                   broken += call.end == End::broken ? 1 : 0;
-                   check(call.runs == 1 || (call.end == End::broken && call.runs == 0), "not run once");
-                 }
+                 for (const Call& call : office.calls) broken += call.end == End::broken ? 1 : 0;
                  check(broken <= (office.crashed ? 1 : 0), "more than one call for one death");
                },
                {.preemptions = 1});

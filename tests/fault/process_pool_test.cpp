@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -226,27 +227,79 @@ TEST_CASE("ProcessPoolExecutor: what a worker has answered before its death coun
   }
 }
 
-TEST_CASE("ProcessPoolExecutor: a worker killed before it has read an argument that fills its pipe",
-          "[process_pool][FW3][P7]") {
-  for (const bool breaks : {false, true}) {
-    Gate gate;
-    const Folder folder;
-    ProcessPoolExecutor pool{
-        {.max_workers = 1, .on_worker_death = breaks ? OnWorkerDeath::break_pool : OnWorkerDeath::respawn}};
-    const int worker = pool.submit(&conc_test::pid).result();
-    ::kill(worker, SIGSTOP);
-    const auto victim = pool.submit(&conc_test::size_of, std::string(kLarge, 'a'));
-    CHECK(eventually([&] { return victim.running(); }));
-    const auto next = pool.submit(&conc_test::size_of, std::string(kLarge, 'b'));
-    CHECK_FALSE(victim.wait(20ms));
-    ::kill(worker, SIGKILL);
-    CHECK(contains(broken_by(victim), "worker process " + std::to_string(worker) + " was killed by signal 9"));
-    if (breaks) {
-      CHECK(contains(broken_by(next), "the pool is broken"));
-    } else {
-      CHECK(next.result() == kLarge);
+TEST_CASE("ProcessPoolExecutor: a task that its worker had not begun to read is not blamed for the death",
+          "[process_pool][FW1][FW3][P6][P7]") {
+  // One that the pipe takes as a whole, and one that fills it.
+  for (const std::size_t size : {std::size_t{10}, kLarge}) {
+    for (const bool breaks : {false, true}) {
+      ProcessPoolExecutor pool{{.max_workers = 1,
+                                .on_worker_death = breaks ? OnWorkerDeath::break_pool : OnWorkerDeath::respawn,
+                                .retries = 1}};
+      const int worker = pool.submit(&conc_test::pid).result();
+      ::kill(worker, SIGSTOP);
+      REQUIRE(eventually([worker] { return conc_test::stat_of(std::to_string(worker), 0) == "T"; }));
+      const auto sent = pool.submit({.retries = 0}, &conc_test::size_of, std::string(size, 'a'));
+      CHECK(eventually([&] { return sent.running(); }));
+      const auto next = pool.submit(&conc_test::size_of, std::string(size, 'b'));
+      CHECK_FALSE(sent.wait(20ms));
+      ::kill(worker, SIGKILL);
+      if (breaks) {
+        const std::string why = "ProcessPoolExecutor: the pool is broken: worker process " + std::to_string(worker) +
+                                " was killed by signal 9 (SIGKILL) before it began a call";
+        CHECK(broken_by(sent) == why);
+        CHECK(broken_by(next) == why);
+      } else {
+        CHECK(sent.result() == size);
+        CHECK(next.result() == size);
+        CHECK(pool.stats().failed == 0);
+        CHECK(pool.stats().retried == 0);
+      }
+      CHECK(pool.stats().died == 1);
     }
   }
+}
+
+TEST_CASE("ProcessPoolExecutor: a task for a worker that is dead already, which nobody has seen, is run by another one",
+          "[process_pool][FW1][P6]") {
+  auto pool = respawning(1);
+  conc::Event sent;
+  conc::Future<std::size_t> small;
+  conc::Future<std::size_t> large;
+  int worker = 0;
+  pool.submit(&conc_test::pid).add_done_callback([&](const conc::Future<int>& future) {
+    // As long as this callback runs nobody looks at workers.
+    worker = future.result();
+    ::kill(worker, SIGKILL);
+    if (!eventually([worker] { return has_ended(worker); })) return;
+    small = pool.submit(&conc_test::size_of, std::string(10, 'a'));
+    large = pool.submit(&conc_test::size_of, std::string(kLarge, 'a'));
+    sent.set();
+  });
+  REQUIRE(sent.wait(20s));
+  CHECK(small.result() == 10);
+  CHECK(large.result() == kLarge);
+  pool.shutdown();
+  CHECK(pool.stats().died == 1);
+  CHECK(pool.stats().failed == 0);
+}
+
+TEST_CASE("ProcessPoolExecutor: workers that never begin a call, one after the other, break the pool",
+          "[process_pool][FW18][P6]") {
+  // The end of the pipe from which calls are read. The initializer is too large to be read together with what follows.
+  constexpr auto close_calls = [](const std::string& text) {
+    for (int number = 3; number < 16; ++number) {
+      struct stat kind {};
+      const bool is_pipe = ::fstat(number, &kind) == 0 && S_ISFIFO(kind.st_mode);
+      if (is_pipe && (::fcntl(number, F_GETFL) & O_ACCMODE) == O_RDONLY) ::close(number);
+    }
+    return text.size();
+  };
+  ProcessPoolExecutor pool{{.max_workers = 1,
+                            .initializer = {close_calls, std::string(100'000, 'x')},
+                            .on_worker_death = OnWorkerDeath::respawn}};
+  const auto never = pool.submit(&conc_test::twice, 1);
+  CHECK(contains(broken_by(never), " ended with exit status 0 before it began a call, and so did those before it"));
+  CHECK_THROWS_AS(pool.submit(&conc_test::twice, 1), conc::BrokenProcessPool);
 }
 
 TEST_CASE("ProcessPoolExecutor: large arguments and large results at once fill both pipes, and all arrive",

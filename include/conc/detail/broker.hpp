@@ -105,8 +105,8 @@ enum class Arrival : std::uint8_t { succeeded, failed };
 /// One thread, the manager, calls run(); the members above the line may be called by any thread.
 ///
 /// A worker has its calls in a row, and answers them in that order: so the first one is what it is at work on, and that
-/// is the one to blame when it dies. The others go back to the head of the queue. So a call is lost only with the worker
-/// that ran it, and runs twice only if it may be retried.
+/// is the one to blame when it dies, unless the worker has not read a byte of it. The others go back to the head of the
+/// queue. So a call is lost only with the worker that has begun to read it, and runs twice only if it may be retried.
 ///
 /// A call that waits behind another one at a worker cannot be taken back, so a worker gets more than one only as long as
 /// it answers quickly and many wait. Nothing waits behind a call with a timeout: its worker may be killed, a moment after it has
@@ -227,7 +227,6 @@ class Broker {
     Slot& slot = slots_[i];
     slot.ready = true;
     begin(slot);
-    false_starts_ = 0;
   }
 
   void on_initializer_failed(std::size_t i, const std::string& why) {
@@ -255,6 +254,7 @@ class Broker {
       return;
     }
     Parcel& parcel = slot.parcels.pop_front();
+    false_starts_ = 0;
     slot.has_deadline = slot.has_deadline && !slot.parcels.empty();
     const sync::TimePoint began = slot.since;
     begin(slot);
@@ -273,7 +273,8 @@ class Broker {
 
   /// The worker is gone, and everything that it has answered was told before.
   /// @param status  its exit status, or -N for signal N; nothing if that is not known
-  void on_end(std::size_t i, std::optional<int> status) {
+  /// @param begun   whether it may have read anything of the first call that it has not answered
+  void on_end(std::size_t i, std::optional<int> status, bool begun) {
     Slot slot = std::exchange(slots_[i], Slot{});
     --live_;
     {
@@ -284,9 +285,9 @@ class Broker {
       return;
     }
     try {
-      judge(i, slot, status);
+      judge(i, slot, status, begun);
     } catch (...) {  // no memory for the words
-      if (slot.expired == 0 && slot.ready && !slot.parcels.empty()) {
+      if (slot.expired == 0 && slot.ready && begun && !slot.parcels.empty()) {
         fail(slot.parcels.pop_front(), std::current_exception());
       }
       if (slot.expired == 0 && !options_.respawns) {
@@ -400,7 +401,8 @@ class Broker {
         begin(slot);
       }
       // Else it goes back to the queue if the worker dies before it has begun it, or is tried again.
-      parcel->for_good = parcel->retries == 0 && (!options_.respawns || (slot.ready && slot.parcels.size() == 1));
+      parcel->for_good = parcel->retries == 0 && !options_.respawns;
+      parcel->for_good_once_begun = parcel->retries == 0 && slot.ready && slot.parcels.size() == 1;
       ++slot.handed;
       workers_.send(*i, *parcel);
       if (slot.handed == options_.max_tasks_per_worker) {
@@ -499,7 +501,7 @@ class Broker {
   }
 
   /// What the end of a worker means for the call that it was at work on.
-  void judge(std::size_t i, Slot& slot, std::optional<int> status) {
+  void judge(std::size_t i, Slot& slot, std::optional<int> status, bool begun) {
     const std::string who = workers_.describe(i);
     Parcel* const first = slot.parcels.empty() ? nullptr : &slot.parcels.front();
     if (slot.expired != 0) {
@@ -514,8 +516,8 @@ class Broker {
     }
     std::string what =
         who + " " + (slot.garbage == nullptr ? how_it_ended(status) : std::string{slot.garbage} + " and was killed");
-    if (!slot.ready) {
-      what += " before it was initialized";
+    if (!slot.ready || (first != nullptr && !begun)) {
+      what += slot.ready ? " before it began a call" : " before it was initialized";
       if (++false_starts_ > kMostFalseStarts) {
         break_pool(what + ", and so did those before it");
       }
@@ -533,6 +535,7 @@ class Broker {
   void blame(Slot& slot, const std::string& what, const Details&... details) {
     const auto error = std::make_exception_ptr(E{"ProcessPoolExecutor: " + what, details...});
     Parcel& parcel = slot.parcels.pop_front();
+    false_starts_ = 0;
     if (parcel.retries == 0 || (!options_.respawns && slot.expired == 0)) {
       fail(parcel, error);
       return;
@@ -648,8 +651,8 @@ class Broker {
   std::vector<Slot> slots_;
   std::size_t live_ = 0;
   std::uint64_t last_id_ = 0;
-  unsigned false_starts_ = 0;
-  std::size_t settled_ = 0;  // calls that came to their end since unsettled_ was told
+  unsigned false_starts_ = 0;  // workers in a row that came to nothing: no call was answered, none to blame
+  std::size_t settled_ = 0;    // calls that came to their end since unsettled_ was told
 };
 
 }  // namespace conc::inline CONC_ABI::detail

@@ -76,6 +76,7 @@ class ProcessWorkers {
 
   void send(std::size_t i, Shipment& shipment) {
     shipment.call.set_id(shipment.id);
+    lines_[i].begins.reserve(lines_[i].unanswered + 1);
     lines_[i].outgoing.push_back(&shipment);
     if (shipment.call.bytes().size() > kPipe) {
       widen(lines_[i].calls);
@@ -158,6 +159,10 @@ class ProcessWorkers {
     bool closes = false;            // when all of it is written and answered: then nothing is left to release
     bool said_end = false;
     std::size_t unanswered = 0;  // calls
+    // A pipe tells how much in it was not read: so it is known what a worker that dies has not even begun to read.
+    std::uint64_t written = 0;          // bytes
+    std::uint64_t read_before = 0;      // bytes, when the pipe was closed here
+    std::vector<std::uint64_t> begins;  // how much was written before each call that is not answered
     // From the worker.
     ByteBuffer incoming;
     sync::TimePoint silent_until = sync::forever;  // when its process must have ended, since its pipe has
@@ -169,9 +174,13 @@ class ProcessWorkers {
 
     /// Whether the worker has got a call, as a whole, that it has not answered.
     [[nodiscard]] bool owes_an_answer() const noexcept { return unanswered > outgoing.size() - first; }
+    /// Whether the worker may have read anything of the first call that it has not answered.
+    [[nodiscard]] bool has_begun() const noexcept {
+      return !begins.empty() && (calls.is_open() ? written - unread() : read_before) > begins.front();
+    }
     /// Nothing more goes to the worker, whose calls may come to their ends elsewhere.
     void hang_up() noexcept {
-      calls.close();
+      close_calls();
       letters.clear();
       outgoing.clear();
       letters_written = first = first_written = 0;
@@ -199,7 +208,7 @@ class ProcessWorkers {
         const ssize_t done = ::writev(calls.number(), parts, count);
         if (done < 0) {
           if (errno != EAGAIN && errno != EINTR) {
-            calls.close();  // its process has ended, or will be seen to have closed its pipes
+            close_calls();  // its process has ended, or will be seen to have closed its pipes
           }
           if (errno != EINTR) {
             return;
@@ -210,7 +219,7 @@ class ProcessWorkers {
       }
       if (closes && unanswered == 0 && calls.is_open()) {
         if (std::exchange(said_end, true)) {
-          calls.close();
+          close_calls();
         } else {
           add_letter({.kind = FrameKind::end});
           write();
@@ -219,10 +228,24 @@ class ProcessWorkers {
     }
 
    private:
+    [[nodiscard]] std::uint64_t unread() const noexcept {
+      int bytes = 0;
+      return ::ioctl(calls.number(), FIONREAD, &bytes) == 0 ? static_cast<std::uint64_t>(bytes) : 0;
+    }
+
+    void close_calls() noexcept {
+      if (calls.is_open()) {
+        read_before = written - unread();
+        calls.close();
+      }
+    }
+
     void advance(std::size_t done, bool in_a_call) noexcept {
+      std::uint64_t at = std::exchange(written, written + done);
       if (!in_a_call && !letters.empty()) {
         const std::size_t part = done < letters.size() - letters_written ? done : letters.size() - letters_written;
         letters_written += part;
+        at += part;
         done -= part;
         if (letters_written < letters.size()) {
           return;
@@ -231,15 +254,22 @@ class ProcessWorkers {
         letters_written = 0;
       }
       while (done > 0) {
-        const std::size_t left = outgoing[first]->call.bytes().size() - first_written;
+        Shipment& shipment = *outgoing[first];
+        const std::size_t size = shipment.call.bytes().size();
+        const std::size_t left = size - first_written;
+        if (first_written == 0) {
+          begins.push_back(at);  // there is room: see send()
+        }
         if (done < left) {
           first_written += done;
           return;
         }
+        at += left;
         done -= left;
         first_written = 0;
-        if (outgoing[first]->for_good) {
-          outgoing[first]->call.drop_bytes();
+        // One that is too large for the pipe was begun, if it is written whole.
+        if (shipment.for_good || (shipment.for_good_once_begun && size > kWidePipe && unread() < size)) {
+          shipment.call.drop_bytes();
         }
         ++first;
       }
@@ -300,7 +330,7 @@ class ProcessWorkers {
   template <class Broker>
   void bury(Broker& broker, std::size_t i) {
     drain(broker, i);
-    broker.on_end(i, lines_[i].process->reap());
+    broker.on_end(i, lines_[i].process->reap(), lines_[i].has_begun());
     lines_[i] = Line{};
   }
 
@@ -371,6 +401,9 @@ class ProcessWorkers {
       return;
     }
     --lines_[i].unanswered;
+    if (!lines_[i].begins.empty()) {  // else it was killed, and makes up answers
+      lines_[i].begins.erase(lines_[i].begins.begin());
+    }
     broker.on_answer(i, header.id, failed ? Arrival::failed : Arrival::succeeded,
                      [&bytes, failed, sender](Shipment& shipment) {
                        Unpickler unpickler{bytes};

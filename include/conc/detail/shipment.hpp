@@ -135,12 +135,13 @@ class Shipment {
   [[nodiscard]] std::string name() const { return call.name(); }
 
   CallBytes call;
-  Shipment* next = nullptr;  // in one of the broker's lists
-  std::uint64_t id = 0;      // changes with every try
-  Deadline timeout{};        // counted from its start
-  unsigned retries = 0;      // how often it may be run again
-  bool for_good = false;     // once its bytes are written nobody needs them any more
-  bool started = false;      // has left once: it cannot be cancelled any more
+  Shipment* next = nullptr;          // in one of the broker's lists
+  std::uint64_t id = 0;              // changes with every try
+  Deadline timeout{};                // counted from its start
+  unsigned retries = 0;              // how often it may be run again
+  bool for_good = false;             // once its bytes are written nobody needs them any more
+  bool for_good_once_begun = false;  // likewise, once the worker has read some of them
+  bool started = false;              // has left once: it cannot be cancelled any more
 
  protected:
   ~Shipment() = default;
