@@ -241,6 +241,32 @@ TEST_CASE("RemoteCode: a key names one callable with one list of arguments, and 
   STATIC_REQUIRE(std::is_same_v<RemoteCode<int (*)(int, int), int, int>::Result, int>);
 }
 
+namespace {
+
+class Connection {
+ public:
+  std::size_t length() const { return host_.size(); }
+
+ private:
+  std::string host_;
+};
+Connection connect(const std::string&) { return {}; }
+
+}  // namespace
+
+TEST_CASE("RemoteCode: a call that cannot be sent has the type that it would have, so that nothing else is wrong",
+          "[remote_code]") {
+  STATIC_REQUIRE(std::is_same_v<RemoteCode<Connection (*)(const std::string&), std::string>::Result, Connection>);
+  STATIC_REQUIRE(std::is_same_v<RemoteCode<int (*)(int&), std::reference_wrapper<int>>::Result, int>);
+  STATIC_REQUIRE(std::is_same_v<RemoteCode<int& (*)(int&), std::reference_wrapper<int>>::Result, int&>);
+  STATIC_REQUIRE(std::is_same_v<RemoteCode<int && (*)(Connection), Connection>::Result, int>);
+  using NoCall = RemoteCode<Connection (*)(const std::string&), int>::Result;
+  STATIC_REQUIRE(std::is_convertible_v<NoCall, Connection>);
+  STATIC_REQUIRE(std::is_convertible_v<NoCall, std::string>);
+  STATIC_REQUIRE(std::is_convertible_v<NoCall, int>);
+  CHECK(connect("localhost").length() == 0);
+}
+
 TEST_CASE("find_code: what nobody has entered is not known", "[remote_code]") {
   const CodeKey key = RemoteCode<Greeter, std::string>::key();
   CHECK(conc::detail::find_code(key) != nullptr);

@@ -251,21 +251,26 @@ class ProcessPoolExecutor {
   template <class F, class... Args>
   auto submit(const TaskOptions& options, F&& fn, Args&&... args) {
     detail::check_remote_call<std::decay_t<F>, std::decay_t<Args>...>();
-    using R = typename detail::RemoteCode<std::decay_t<F>, std::decay_t<Args>...>::Result;
-    auto* const task = new detail::RemoteState<R>{typeid(std::decay_t<F>)};
-    Future<R> future = detail::FutureAccess::adopt<R>(task);
-    try {
-      task->call.template pack<std::decay_t<F>, std::decay_t<Args>...>(detail::FrameKind::call, fn, args...);
-    } catch (...) {
-      if (std::current_exception() == nullptr) {  // no exception of C++: the thread is made to exit
-        task->withdraw();
-        throw;
+    using Call = detail::RemoteCall<std::decay_t<F>, std::decay_t<Args>...>;
+    using R = typename Call::Received;
+    if constexpr (Call::travels) {
+      auto* const task = new detail::RemoteState<R>{typeid(std::decay_t<F>)};
+      Future<R> future = detail::FutureAccess::adopt<R>(task);
+      try {
+        task->call.template pack<std::decay_t<F>, std::decay_t<Args>...>(detail::FrameKind::call, fn, args...);
+      } catch (...) {
+        if (std::current_exception() == nullptr) {  // no exception of C++: the thread is made to exit
+          task->withdraw();
+          throw;
+        }
+        task->give_up(std::current_exception());
+        return future;
       }
-      task->give_up(std::current_exception());
+      push(*task, options);
       return future;
+    } else {
+      return Future<R>{};  // what is wrong was said
     }
-    push(*task, options);
-    return future;
   }
 
   /// Has a worker process call fn(args...). No future: what it throws, or its worker's death, goes to the hook of

@@ -93,6 +93,9 @@ template <class T>
 constexpr bool is_std_bind = is_of_std<T>("_Bind<") || is_of_std<T>("__bind<");
 
 template <class T>
+constexpr bool is_std_ref = is_of_std<T>("reference_wrapper<");
+
+template <class T>
 constexpr bool is_text = std::is_same_v<T, const char*> || std::is_same_v<T, char*>;
 
 /// The compiler names the Callable.
@@ -107,6 +110,9 @@ constexpr void check_callable() {
     static_assert(
         is_remote_callable<Callable>,
         "fn is a std::bind, which cannot be sent to another process: pass a lambda, and the rest as arguments");
+  } else if constexpr (is_std_ref<Callable>) {
+    static_assert(is_remote_callable<Callable>,
+                  "fn is a std::ref, and what it refers to stays in this process: pass the function or lambda itself");
   } else if constexpr (std::is_member_pointer_v<Callable>) {
     static_assert(is_remote_callable<Callable>,
                   "fn is a pointer to a member, which cannot be sent to another process: pass a lambda that calls it");
@@ -127,6 +133,10 @@ constexpr void check_argument() {
   } else if constexpr (std::is_pointer_v<Argument>) {
     static_assert(picklable<Argument>,
                   "an argument is a pointer, which means nothing in another process: pass the value");
+  } else if constexpr (is_std_ref<Argument>) {
+    static_assert(picklable<Argument>,
+                  "an argument is a std::ref, and what it refers to stays in this process: pass the value, and return "
+                  "what is new");
   } else if constexpr (View<Argument>) {
     static_assert(picklable<Argument>,
                   "an argument is a view, and what it looks at does not travel: pass a std::string or a container");
@@ -159,6 +169,12 @@ constexpr void check_result() {
   }
 }
 
+/// What a call returns that is none: whatever is made of it, the compiler says no more than what is wrong with the call.
+struct Anything {
+  template <class T>
+  operator T() const;  // NOLINT(google-explicit-constructor): it is to be taken for a T
+};
+
 /// What is known of a call at compile time.
 template <class F, class... Args>
 struct RemoteCall {
@@ -176,7 +192,9 @@ struct RemoteCall {
 
   static constexpr bool result_travels = std::is_void_v<Result> || picklable<std::remove_cv_t<Result>>;
   static constexpr bool travels = callable && is_remote_callable<F> && (picklable<Args> && ...) && result_travels;
-  using Received = std::conditional_t<travels, std::remove_cv_t<Result>, void>;
+  using Received = std::conditional_t<!callable, Anything,
+                                      std::conditional_t<std::is_rvalue_reference_v<Result>,
+                                                         std::remove_reference_t<Result>, std::remove_cv_t<Result>>>;
 
   static constexpr void check() {
     if constexpr (!callable && callable_with_lvalues) {
