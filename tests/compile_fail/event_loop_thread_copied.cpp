@@ -1,0 +1,3 @@
+// expect: deleted
+#include <conc/event_loop.hpp>
+conc::LoopThread copy(conc::LoopThread& loop) { return loop; }
