@@ -42,6 +42,7 @@ FLOORS = {
     "detail/pickle_members.hpp": 2,
     "detail/pickle_values.hpp": 2.3,
     "detail/pickle_containers.hpp": 2.5,
+    "detail/pickle_vocabulary.hpp": 2.6,
     "detail/pickle_formats.hpp": 2.7,
     "event.hpp": 2,
     "lock.hpp": 2,

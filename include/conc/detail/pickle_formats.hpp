@@ -6,6 +6,7 @@
 #include <conc/detail/pickle_containers.hpp>
 #include <conc/detail/pickle_members.hpp>
 #include <conc/detail/pickle_values.hpp>
+#include <conc/detail/pickle_vocabulary.hpp>
 #include <conc/detail/sync.hpp>
 #include <cstddef>
 #include <type_traits>
