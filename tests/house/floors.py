@@ -74,6 +74,7 @@ FLOORS = {
     "detail/frame.hpp": 1,
     "detail/worker_loop.hpp": 6.7,
     "detail/worker_entry.hpp": 6.8,
+    "detail/fork_server_loop.hpp": 6.85,
     "detail/fork_server.hpp": 6.9,
     "detail/worker_process.hpp": 7,
     "detail/process_state.hpp": 7.5,
