@@ -17,6 +17,8 @@ if(CONC_SANITIZE)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CONC_SANITIZE MATCHES "undefined")
     # It needs a pipe to look at memory: where a test has used up all descriptors, no object has its type. g++ looks.
     list(APPEND sanitizer_flags -fno-sanitize=vptr)
+    # clang before 17 cannot compile coroutines with it.
+    list(APPEND sanitizer_flags -fno-sanitize=function)
   endif()
   target_compile_options(conc_sanitize INTERFACE ${sanitizer_flags} -fno-omit-frame-pointer)
   target_link_options(conc_sanitize INTERFACE ${sanitizer_flags})

@@ -46,7 +46,8 @@ class LoopHandle {
 
  private:
   friend class EventLoop;
-  explicit LoopHandle(const detail::Ref<detail::LoopCall>& call) noexcept : call_{call} {}
+  /// Takes over a reference.
+  explicit LoopHandle(detail::LoopCall& call) noexcept : call_{detail::Ref<detail::LoopCall>::adopt(&call)} {}
   detail::Ref<detail::LoopCall> call_;
 };
 
@@ -57,7 +58,8 @@ class LoopHandle {
 ///                      from any thread at any time. The others too, but what they start is meant for the loop's thread:
 ///                      in debug mode calls from another one throw. Not the destructor.
 /// @par Memory ordering what was done before a callback or coroutine was handed over is visible to it.
-/// @par Lifetime        the destructor closes the loop, and must not run while somebody runs it.
+/// @par Lifetime        the destructor closes the loop. While somebody runs the loop only the end of the program may destroy
+///                      it; then it is left as it is.
 /// @par Cost            a callback: one block of recycled memory and two compare-and-swaps; Asio, and a sleeping loop, are
 ///                      woken by the first of those that wait together.
 /// @par Python          an event loop of asyncio. Threads may schedule callbacks through call_soon(), where Python may crash;
@@ -69,7 +71,13 @@ class EventLoop {
       : core_{detail::Ref<detail::EventLoopCore>::adopt(new detail::EventLoopCore{*this, std::move(options)})} {}
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
-  ~EventLoop() { close(); }
+  ~EventLoop() {
+    if (is_running()) {        // std::exit() in a callback of a static loop
+      core_->add_reference();  // for whoever runs it
+    } else {
+      close();
+    }
+  }
 
   /// Runs until stop(). If stop() was called before, makes one pass.
   /// @throws UsageError if the loop is running or closed, or the thread runs another loop: then nothing has changed.
@@ -106,8 +114,8 @@ class EventLoop {
   /// @par Python   may be called from any thread here.
   void stop() noexcept { core_->stop(); }
 
-  /// Cancels the coroutines that have not ended, and runs until they have; drops callbacks, timers and handlers of Asio.
-  /// Futures of what was dropped are cancelled. Afterwards nothing can be run or scheduled.
+  /// Cancels the coroutines that have not ended, and runs until they have; drops callbacks, timers and handlers of Asio,
+  /// coroutines of asio::co_spawn() among them. Futures of what was dropped are cancelled. Afterwards nothing can be run or scheduled.
   /// @throws UsageError while the loop is running. Does nothing if it is closed already.
   void close() { core_->close("EventLoop::close"); }
 
@@ -168,10 +176,10 @@ class EventLoop {
   /// Stops the loop when a future is done.
   class StopWhenDone final : private detail::Callback {
    public:
-    StopWhenDone(detail::EventLoopCore& loop, detail::FutureCore& future)
-        : Callback{Needs::nothing}, loop_{loop}, future_{future}, registered_{future.add(*this)} {
+    StopWhenDone(detail::EventLoopCore& core, detail::FutureCore& future)
+        : Callback{Needs::nothing}, loop_{core}, future_{future}, registered_{future.add(*this)} {
       if (!registered_) {
-        loop.stop();
+        loop_.stop();
       }
     }
     StopWhenDone(const StopWhenDone&) = delete;
@@ -197,6 +205,7 @@ class EventLoop {
   /// @param begin  called once it is sure that this thread runs the loop
   template <class T, class Begin>
   void run_until_done(const Future<T>& future, Begin begin) {
+    (void)future.done();  // throws if it names none
     std::optional<StopWhenDone> watch;
     const auto prepare = [this, &future, &begin, &watch] {
       begin();
@@ -214,14 +223,14 @@ class EventLoop {
                   "EventLoop::call_soon(fn, args...): fn cannot be called with these arguments (they are passed as "
                   "decayed copies; use std::ref to share)");
     using CallOf = detail::LoopCallOf<Base, std::decay_t<F>, std::decay_t<Args>...>;
-    const auto call =
-        detail::Ref<detail::LoopCall>::adopt(new CallOf{place, std::forward<F>(fn), std::forward<Args>(args)...});
-    call->add_reference();  // the loop's
+    auto* const call = new CallOf{place, std::forward<F>(fn), std::forward<Args>(args)...};
+    LoopHandle handle{*call};
+    call->add_reference();  // the loop's; from the push on that may have the call on another CPU
     if (!core_->push(*call)) {
       call->refuse(nullptr);
       detail::throw_usage_error("EventLoop::call_soon: Event loop is closed");
     }
-    return LoopHandle{call};
+    return handle;
   }
 
   const detail::Ref<detail::EventLoopCore> core_;
@@ -304,8 +313,9 @@ auto to_thread(F&& fn, Args&&... args) {
 /// @par Python   asyncio.gather(), which leaves the others running: here they may refer to what the caller owns.
 template <class... T>
 asio::awaitable<std::tuple<detail::Gathered<T>...>> gather(asio::awaitable<T>... coroutines) {
-  detail::Children children{detail::this_loop("gather"), sizeof...(T)};
-  std::tuple<std::optional<detail::Gathered<T>>...> results;
+  detail::Children<std::tuple<std::optional<detail::Gathered<T>>...>> children{detail::this_loop("gather"),
+                                                                               sizeof...(T)};
+  auto& results = children.results();
   std::apply([&](auto&... result) { (children.start(std::move(coroutines), result), ...); }, results);
   co_await children.join("gather");
   co_return std::apply([](auto&... result) { return std::tuple<detail::Gathered<T>...>{std::move(*result)...}; },
@@ -316,8 +326,10 @@ asio::awaitable<std::tuple<detail::Gathered<T>...>> gather(asio::awaitable<T>...
 template <class T>
 asio::awaitable<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Gathered<T>>>> gather(
     std::vector<asio::awaitable<T>> coroutines) {
-  detail::Children children{detail::this_loop("gather"), coroutines.size()};
-  std::vector<std::optional<detail::Gathered<T>>> results(coroutines.size());
+  detail::Children<std::vector<std::optional<detail::Gathered<T>>>> children{detail::this_loop("gather"),
+                                                                             coroutines.size()};
+  auto& results = children.results();
+  results.resize(coroutines.size());
   for (std::size_t i = 0; i < coroutines.size(); ++i) {
     children.start(std::move(coroutines[i]), results[i]);
   }
@@ -337,8 +349,8 @@ asio::awaitable<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::
 /// @throws what it throws; TimeoutError if the deadline came first.
 template <class T>
 asio::awaitable<T> wait_for(asio::awaitable<T> coroutine, Deadline deadline) {
-  detail::Children children{detail::this_loop("wait_for"), 1};
-  std::optional<detail::Gathered<T>> result;
+  detail::Children<std::optional<detail::Gathered<T>>> children{detail::this_loop("wait_for"), 1};
+  auto& result = children.results();
   children.start(std::move(coroutine), result);
   const bool in_time = co_await children.join_until(deadline.resolve(), "wait_for");
   if (!in_time && !result.has_value() && detail::is_cancellation(children.exception())) {
@@ -398,9 +410,14 @@ class LoopThread {
     void start() {
       const detail::Ref<State> kept = detail::Ref<State>::share(this);
       loop.call_soon([this] { running.set(); });
-      thread.start();
+      detail::registry.hook(*this);  // first: the program may be about to exit, which would wait for the thread
+      try {
+        thread.start();
+      } catch (...) {
+        detail::registry.unhook(*this);
+        throw;
+      }
       running.wait();
-      detail::registry.hook(*this);
     }
 
     void run() {
@@ -422,7 +439,8 @@ class LoopThread {
       }
     }
 
-    void at_exit() noexcept override { end(); }
+    /// The thread itself is waited for by the exit.
+    void at_exit() noexcept override { loop.stop(); }
 
     EventLoop loop;
     Event running;

@@ -3,8 +3,8 @@
 /// EventLoopCore: what an EventLoop is made of, but for coroutines. An asio::io_context, and beside it an inbox of tasks
 /// that any thread may fill, and a heap of those that are to be called later.
 ///
-/// Tasks do not go through Asio one by one: whoever finds the inbox empty posts one handler, pass(), which runs all that
-/// is there. A pass is what Python calls an iteration: what is added during a pass belongs to the next one.
+/// Tasks do not go through Asio one by one: whoever finds the inbox empty posts one handler, which runs all that is
+/// there. A pass is what Python calls an iteration: what is added during a pass belongs to the next one.
 #pragma once
 
 #include <algorithm>
@@ -89,6 +89,7 @@ class LoopCoroutine {
   friend class EventLoopCore;
   LoopCoroutine* previous_ = nullptr;
   LoopCoroutine* next_ = nullptr;
+  bool told_to_end_ = false;  // by a loop that closes
 };
 
 class EventLoopCore final : public RefCounted {
@@ -127,7 +128,8 @@ class EventLoopCore final : public RefCounted {
 
   /// For debug mode. @throws UsageError if another thread runs the loop
   void check_thread() const {
-    if (debug_.load(mo::relaxed) && running_loop != this && is_running()) {  // relaxed: a setting
+    const std::uint64_t runner = runner_.load(mo::acquire);                             // acquire: a fact
+    if (debug_.load(mo::relaxed) && runner != 0 && runner != sync::this_thread_id()) {  // relaxed: a setting
       throw_usage_error("Non-thread-safe operation invoked on an event loop other than the current one");
     }
   }
@@ -164,6 +166,9 @@ class EventLoopCore final : public RefCounted {
       throw_usage_error(std::string{operation} + ": Cannot run the event loop while another loop is running");
     }
     const Running running{*this, operation};
+    if (is_closed()) {
+      throw_usage_error(std::string{operation} + ": Event loop is closed");
+    }
     prepare();
     run_context();
     settle();
@@ -179,9 +184,18 @@ class EventLoopCore final : public RefCounted {
       throw_usage_error(std::string{operation} + ": Cannot close a running event loop");
     }
     const Running running{*this, operation};
+    if (is_closed()) {  // by another thread, meanwhile
+      return;
+    }
     closing_ = true;
-    for (LoopCoroutine* coroutine = coroutines_; coroutine != nullptr; coroutine = coroutine->next_) {
-      coroutine->cancel_coroutine();
+    for (LoopCoroutine* coroutine = coroutines_; coroutine != nullptr;) {
+      // From the start again after each: callbacks of its future may have ended others.
+      if (std::exchange(coroutine->told_to_end_, true)) {
+        coroutine = coroutine->next_;
+      } else {
+        coroutine->cancel_coroutine();
+        coroutine = coroutines_;
+      }
     }
     while (coroutines_ != nullptr) {  // a stop() from elsewhere may come between
       run_context();
@@ -193,6 +207,7 @@ class EventLoopCore final : public RefCounted {
   bool closing() const noexcept { return closing_; }
 
   void add(LoopCoroutine& coroutine) noexcept {
+    coroutine.previous_ = nullptr;
     coroutine.next_ = coroutines_;
     if (coroutines_ != nullptr) {
       coroutines_->previous_ = &coroutine;
@@ -248,7 +263,8 @@ class EventLoopCore final : public RefCounted {
     void drop_handlers() { shutdown(); }
   };
 
-  /// pass() as a handler. At most one is posted, so that its memory can lie here: a wake-up never fails.
+  /// passes() as a handler, and all that calls it. At most one is posted, so that its memory can lie here: a wake-up never
+  /// fails.
   struct PassHandler {
     template <class T>
     struct Allocator {
@@ -271,7 +287,7 @@ class EventLoopCore final : public RefCounted {
     };
     using allocator_type = Allocator<void*>;
     allocator_type get_allocator() const noexcept { return allocator_type{*loop}; }
-    void operator()() const { loop->pass(); }
+    void operator()() const { loop->passes(); }
 
     EventLoopCore* loop;
   };
@@ -284,10 +300,6 @@ class EventLoopCore final : public RefCounted {
       // acquire: pairs with the release of whoever ran it before.
       if (!loop.runner_.compare_exchange_strong(nobody, sync::this_thread_id(), mo::acquire, mo::relaxed)) {
         throw_usage_error(std::string{operation} + ": This event loop is already running");
-      }
-      if (loop.is_closed()) {
-        loop.runner_.store(0, mo::release);
-        throw_usage_error(std::string{operation} + ": Event loop is closed");
       }
       sync::ThreadRecord& record = sync::this_thread();
       frame_.outer = static_cast<TaskFrame*>(record.frame);
@@ -331,25 +343,49 @@ class EventLoopCore final : public RefCounted {
   void request_pass() noexcept {
     // seq_cst: comes after the push, or stopping_, and before the look of the pass that follows; see pass().
     if (!pass_requested_.exchange(true, mo::seq_cst)) {
-      asio::post(context_, PassHandler{this});
+      const ScopedLock guard{posting_};
+      if (!dropped_) {
+        asio::post(context_, PassHandler{this});
+      }
+    }
+  }
+
+  /// pass_requested_ is up as long as this runs: what comes meanwhile is found here, and posts nothing. Several passes at
+  /// once, so that Asio asks the system for events less often than once for each; and not more, so that it does ask.
+  void passes() {
+    constexpr int kAtOnce = 16;
+    struct AtEnd {
+      EventLoopCore& core;
+      ~AtEnd() {
+        // seq_cst: comes before the looks at inbox_ and stopping_: what they miss asks for another pass.
+        core.pass_requested_.exchange(false, mo::seq_cst);
+        const bool unset = !core.timed_.empty() && core.alarm_.expiry() == sync::TimePoint{};
+        if (unset || core.ready_ != nullptr || !core.inbox_.empty() || core.stopping_.load(mo::seq_cst)) {
+          core.request_pass();
+        }
+      }
+    };
+    const AtEnd at_end{*this};
+    for (int i = 0; i < kAtOnce; ++i) {
+      pass();
+      if (stopping_.exchange(false, mo::seq_cst)) {  // seq_cst: as above
+        context_.stop();
+        return;
+      }
+      if (inbox_.empty() || (closing_ && coroutines_ == nullptr)) {
+        return;
+      }
     }
   }
 
   void pass() {
-    // seq_cst: comes before the looks at inbox_ and stopping_: what they miss asks for another pass.
-    pass_requested_.exchange(false, mo::seq_cst);
-    Task** end = &ready_;  // a callback that ran the context, or ended its thread, has left some
-    while (*end != nullptr) {
-      end = &(*end)->next;
+    if (ready_ == nullptr) {  // else something was thrown out of the last one
+      ready_ = inbox_.take();
     }
-    *end = inbox_.take();
     while (ready_ != nullptr) {
       std::exchange(ready_, ready_->next)->run();
     }
     run_due();
-    if (stopping_.exchange(false, mo::seq_cst)) {
-      context_.stop();
-    }
   }
 
   /// Runs the calls whose time has come, and sees to it that there will be a pass for the next one.
@@ -369,15 +405,25 @@ class EventLoopCore final : public RefCounted {
       }
     }
     if (!timed_.empty() && timed_.front()->when() != alarm_.expiry()) {
-      alarm_.expires_at(timed_.front()->when());
-      alarm_.async_wait([this](const asio::error_code& error) {
-        if (!error) {
-          alarm_.expires_at({});  // so that the next one is another
-          pass();
-        }
-      });
+      set_alarm(timed_.front()->when());
     }
   }
+
+  void set_alarm(sync::TimePoint when) {
+    alarm_.expires_at(when);
+    try {
+      alarm_.async_wait([this](const asio::error_code& error) {
+        if (!error) {
+          unset_alarm();
+          request_pass();
+        }
+      });
+    } catch (...) {  // no memory: another pass tries again
+      unset_alarm();
+      throw;
+    }
+  }
+  void unset_alarm() { alarm_.expires_at({}); }
 
   /// Where most of the heap was cancelled long before its time, throws that out.
   void tidy_up() {
@@ -417,6 +463,11 @@ class EventLoopCore final : public RefCounted {
       timed_.pop_back();
       call.refuse(nullptr);
     }
+    {
+      const ScopedLock guard{
+          posting_};  // whoever found the inbox open may be about to post: Asio cannot be shut down then
+      dropped_ = true;
+    }
     context_.drop_handlers();
   }
 
@@ -424,6 +475,8 @@ class EventLoopCore final : public RefCounted {
   const std::uint32_t number_;  // of its coroutines, as of a pool's tasks
   Inbox inbox_;
   sync::Atomic<bool> pass_requested_{false};
+  Lock posting_;
+  bool dropped_ = false;  // guarded by posting_: the handlers are, and no pass can be posted
   sync::Atomic<bool> stopping_{false};
   sync::Atomic<std::uint64_t> runner_{0};  // the identity of the thread that runs it
   std::atomic<bool> debug_;
@@ -448,7 +501,7 @@ class EventLoopCore final : public RefCounted {
 template <class Inner>
 class WatchingExecutor {
  public:
-  WatchingExecutor(EventLoopCore& loop, const Inner& inner) noexcept : loop_{&loop}, inner_{inner} {}
+  WatchingExecutor(EventLoopCore& core, const Inner& inner) noexcept : loop_{&core}, inner_{inner} {}
 
   template <class Property>
     requires asio::can_require_v<const Inner&, Property>
@@ -458,7 +511,7 @@ class WatchingExecutor {
   decltype(auto) query(const Property& property) const { return asio::query(inner_, property); }
   template <class F>
   void execute(F&& step) const {
-    auto watched = [loop = loop_, step = std::decay_t<F>(std::forward<F>(step))]() mutable { loop->call(step); };
+    auto watched = [core = loop_, step = std::decay_t<F>(std::forward<F>(step))]() mutable { core->call(step); };
     if constexpr (requires { inner_.execute(std::move(watched)); }) {
       inner_.execute(std::move(watched));
     } else {  // Asio up to 1.22
@@ -471,8 +524,8 @@ class WatchingExecutor {
 
  private:
   template <class Other>
-  static WatchingExecutor<Other> watching(EventLoopCore& loop, const Other& inner) {
-    return {loop, inner};
+  static WatchingExecutor<Other> watching(EventLoopCore& core, const Other& inner) {
+    return {core, inner};
   }
 
   EventLoopCore* loop_;

@@ -41,8 +41,11 @@ class LoopCall : public Task, public RefCounted {
   /// @return whether it will not be called: false once its call has begun.
   bool cancel() noexcept {
     if (leave(cancelled)) {
-      destroy_callable();
+      add_reference();  // the callable may own the handle that this is called through
       on_cancel();
+      destroy_callable();
+      drop_reference();
+      return true;
     }
     return is_cancelled();
   }

@@ -70,11 +70,11 @@ inline EventLoopCore& this_loop(const char* operation) {
 template <class T>
 class CoroutineState final : public FutureState<T>, private LoopCoroutine {
  public:
-  CoroutineState(EventLoopCore& loop, asio::awaitable<T> body)
+  CoroutineState(EventLoopCore& core, asio::awaitable<T> body)
       : FutureState<T>{FutureCore::kHandle | FutureCore::kOwned},
-        loop_{Ref<EventLoopCore>::share(&loop)},
+        loop_{Ref<EventLoopCore>::share(&core)},
         body_{std::move(body)} {
-    this->home = loop.number() & Task::kHomes;
+    this->home = core.number() & Task::kHomes;
   }
 
   const std::type_info& callable() const noexcept override { return typeid(asio::awaitable<T>); }
@@ -83,9 +83,7 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
     if (!begun_) {
       return FutureCore::run();
     }
-    if (!ended_) {
-      signal_.emit(asio::cancellation_type::terminal);
-    }
+    running_loop->call([this] { tell(); });
     this->drop_handle();  // that of cancel_running()
     return Outcome::claimed;
   }
@@ -104,17 +102,22 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
   Outcome execute(bool /*owner: always*/) override {
     begun_ = true;
     End end{this};
-    EventLoopCore& loop = *running_loop;
-    if (loop.closing()) {
+    EventLoopCore& core = *running_loop;
+    if (core.closing()) {
       abandon();
       return Outcome::cancelled;
     }
-    loop.add(*this);
+    core.add(*this);
     listed_ = true;
+    spawning_ = true;  // it may end at once
     try {
-      asio::co_spawn(loop.executor(), drive(*this), asio::bind_cancellation_slot(signal_.slot(), std::move(end)));
+      asio::co_spawn(core.executor(), drive(*this), asio::bind_cancellation_slot(signal_.slot(), std::move(end)));
     } catch (...) {  // no memory for it
       fail_with(std::current_exception());
+    }
+    spawning_ = false;
+    if (ended_) {
+      clean_up();
     }
     return Outcome::claimed;
   }
@@ -131,8 +134,8 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
     }
     this->add_handle();
     this->finish(FutureCore::cancelled, false);
-    const std::optional<Ref<EventLoopCore>> loop = this->loop();
-    if (!loop.has_value() || !(*loop)->push(*this)) {
+    const std::optional<Ref<EventLoopCore>> kept = loop();
+    if (!kept.has_value() || !(*kept)->push(*this)) {
       this->drop_handle();
     }
     return true;
@@ -200,11 +203,17 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
   }
 
   void end() noexcept {
-    finish_cancelled();  // unless it is done
     ended_ = true;
-    const std::optional<Ref<EventLoopCore>> loop = forget_loop();
+    if (!spawning_) {
+      clean_up();
+    }
+  }
+
+  void clean_up() noexcept {
+    finish_cancelled();  // unless it is done
+    const std::optional<Ref<EventLoopCore>> kept = forget_loop();
     if (listed_) {
-      (*loop)->remove(*this);
+      (*kept)->remove(*this);
     }
     this->drop_owner();
   }
@@ -224,9 +233,15 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
 
   void cancel_coroutine() noexcept override {
     if (this->done()) {  // it was cancelled before, and goes on
-      signal_.emit(asio::cancellation_type::terminal);
+      running_loop->call([this] { tell(); });
     } else {
       this->cancel();
+    }
+  }
+
+  void tell() {
+    if (!ended_) {
+      signal_.emit(asio::cancellation_type::terminal);
     }
   }
 
@@ -237,6 +252,7 @@ class CoroutineState final : public FutureState<T>, private LoopCoroutine {
   // Of the loop's thread.
   bool begun_ = false;
   bool listed_ = false;
+  bool spawning_ = false;
   bool ended_ = false;
 };
 
@@ -258,12 +274,15 @@ class Bell {
     if (rung_) {
       co_return Woken::rung;
     }
-    timer_.expires_at(until);
-    asio::error_code error;
-    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
-    // Also where the wait was just over: else each of the following ones would be told.
+    if (until <= sync::now()) {
+      co_await asio::post(asio::use_awaitable);  // lets others go first; a timer would ask the system
+    } else {
+      timer_.expires_at(until);
+      asio::error_code error;
+      co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
     const asio::cancellation_state state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none) {
+    if (state.cancelled() != asio::cancellation_type::none) {  // perhaps when the wait was just over
       co_await asio::this_coro::reset_cancellation_state();
       co_return Woken::cancelled;
     }
@@ -347,43 +366,64 @@ inline bool is_cancellation(const std::exception_ptr& exception) {
 }
 
 /// Coroutines that run at the same time on behalf of one, which waits here until all of them have ended. The first that
-/// fails has the others cancelled.
+/// fails has the others cancelled. Their results come to parts of a Results.
+template <class Results>
 class Children {
  public:
-  explicit Children(EventLoopCore& loop, std::size_t most) : loop_{loop}, bell_{loop}, signals_(most) {}
+  Children(EventLoopCore& core, std::size_t most)
+      : loop_{core}, bell_{core}, group_{Ref<Group>::adopt(new Group{core, bell_, most})} {}
+  Children(const Children&) = delete;
+  Children& operator=(const Children&) = delete;
+  ~Children() {
+    group_->bell = nullptr;
+    group_->cancel();  // where there was no memory to wait for them
+  }
 
-  /// Begins `body`, whose result comes to `result`.
+  Results& results() noexcept { return group_->results; }
+
+  /// Begins `body`, whose result comes to `result`, a part of results().
   template <class T>
   void start(asio::awaitable<T> body, std::optional<Gathered<T>>& result) {
-    asio::cancellation_signal& signal = signals_[started_++];
-    ++running_;
+    asio::cancellation_signal& signal = group_->signals[group_->started++];
+    group_->begin_one();
+    End end{group_, signal};
+    group_->starting = true;
     try {
-      asio::co_spawn(loop_.executor(), drive(std::move(body), result),
-                     asio::bind_cancellation_slot(signal.slot(), End{this}));
+      asio::co_spawn(loop_.executor(), drive(std::move(body), group_, result),
+                     asio::bind_cancellation_slot(signal.slot(), std::move(end)));
     } catch (...) {  // no memory for it
-      End{this}(std::current_exception());
+      group_->lost = false;
+      group_->fail(std::current_exception());
     }
-    if (exception_ != nullptr) {
-      cancel();  // also what is started after the one that failed
+    group_->starting = false;
+    if (group_->lost) {
+      group_->lose_one();
+    }
+    if (group_->exception != nullptr) {
+      group_->cancel();  // also what is started after the one that failed
     }
   }
 
-  /// Once. Waits until all have ended; once `until` has passed, or the one who waits here is cancelled, they are cancelled too.
+  /// Once. Waits until all have ended; once `until` has passed, or the one who waits here is cancelled, they are cancelled
+  /// too.
   /// @return whether they ended in time
   /// @throws CancelledError, once they have ended, if the one who waits was cancelled
   asio::awaitable<bool> join_until(sync::TimePoint until, const char* operation) {
+    Group& group = *group_;
     bool in_time = true;
     bool cancelled = false;
-    --running_;  // all are started
-    while (running_ != 0) {
+    group.joining = true;
+    while (group.running != 0) {
       const Bell::Woken woken = co_await bell_.wait(in_time ? until : sync::forever);
       if (woken != Bell::Woken::rung) {
         in_time = in_time && woken != Bell::Woken::timed_out;
         if (woken == Bell::Woken::cancelled) {
           cancelled = true;
-          told_ = 0;  // who is told again tells them again
+          if (!loop_.closing()) {
+            group.told = 0;  // who is told again tells them again
+          }
         }
-        cancel();
+        group.cancel();
       }
     }
     if (cancelled) {
@@ -399,37 +439,110 @@ class Children {
   }
 
   /// What the first one threw that failed; null if none did.
-  const std::exception_ptr& exception() const noexcept { return exception_; }
+  const std::exception_ptr& exception() const noexcept { return group_->exception; }
   void rethrow() const {
-    if (exception_ != nullptr) {
-      std::rethrow_exception(exception_);
+    if (exception() != nullptr) {
+      std::rethrow_exception(exception());
     }
   }
 
  private:
-  struct End {
-    void operator()(const std::exception_ptr& exception) const {
-      if (exception != nullptr && all->exception_ == nullptr) {
-        all->exception_ = exception;
-        keep_for_sanitizer(exception);
-        all->cancel();
-      }
-      if (--all->running_ == 0) {
-        all->bell_.ring();
+  /// What is shared with the ends of the children: where handlers are dropped, who waits may be gone before them.
+  struct Group final : RefCounted, LoopCoroutine {
+    Group(EventLoopCore& core, Bell& rung, std::size_t most) : loop{core}, bell{&rung}, signals(most) {}
+
+    /// By a loop that closes. It also waits for children of whom it does not know who waits for them.
+    void cancel_coroutine() noexcept override {
+      told = 0;
+      cancel();
+    }
+
+    void fail(const std::exception_ptr& cause) {
+      if (exception == nullptr) {
+        exception = cause;
+        keep_for_sanitizer(cause);
+        cancel();
       }
     }
-    Children* all;
+
+    /// Cancels those that were not told yet.
+    void cancel() noexcept {
+      while (told < started) {
+        loop.call([&signal = signals[told++]] { signal.emit(asio::cancellation_type::terminal); });
+      }
+    }
+
+    /// It was destroyed before its end.
+    void lose_one() {
+      lost = starting;  // then start() knows more
+      if (!lost) {
+        fail(make_error<CancelledError>("the coroutine was destroyed"));
+      }
+    }
+
+    void begin_one() noexcept {
+      if (running++ == 0 && !loop.closing()) {
+        loop.add(*this);
+        listed = true;
+      }
+    }
+    void end_one() {
+      if (--running == 0) {
+        if (std::exchange(listed, false)) {
+          loop.remove(*this);
+        }
+        if (joining && bell != nullptr) {
+          bell->ring();
+        }
+      }
+    }
+
+    EventLoopCore& loop;
+    Bell* bell;  // null once nobody waits
+    Results results{};
+    bool starting = false;  // a child
+    bool lost = false;      // it was destroyed meanwhile
+    std::vector<asio::cancellation_signal> signals;
+    std::size_t started = 0;
+    std::size_t told = 0;  // of those that were started: cancelled
+    std::size_t running = 0;
+    bool listed = false;   // by the loop
+    bool joining = false;  // all are started: the bell rings when the last one ends
+    std::exception_ptr exception;
   };
 
-  /// Cancels those that were not told yet.
-  void cancel() {
-    while (told_ < started_) {
-      signals_[told_++].emit(asio::cancellation_type::terminal);
+  /// Called or not, its end is the end of a child.
+  class End {
+   public:
+    End(const Ref<Group>& group, asio::cancellation_signal& signal) noexcept : group_{group}, signal_{signal} {}
+    End(End&& other) noexcept : group_{std::move(other.group_)}, signal_{other.signal_} { other.group_.reset(); }
+    End& operator=(End&&) = delete;
+    ~End() {
+      if (group_.has_value()) {
+        Group& group = **group_;
+        if (!called_) {
+          signal_.slot().clear();  // what it would call may be gone with the coroutine
+          group.lose_one();
+        }
+        group.end_one();
+      }
     }
-  }
+    void operator()(const std::exception_ptr& exception) {
+      called_ = true;
+      if (exception != nullptr) {
+        (*group_)->fail(exception);
+      }
+    }
+
+   private:
+    std::optional<Ref<Group>> group_;
+    asio::cancellation_signal& signal_;  // in the group
+    bool called_ = false;
+  };
 
   template <class T>
-  static asio::awaitable<void> drive(asio::awaitable<T> body, std::optional<Gathered<T>>& result) {
+  static asio::awaitable<void> drive(asio::awaitable<T> body, Ref<Group> /*kept: the result is in it*/,
+                                     std::optional<Gathered<T>>& result) {
     if constexpr (std::is_void_v<T>) {
       co_await std::move(body);
       result.emplace();
@@ -440,11 +553,7 @@ class Children {
 
   EventLoopCore& loop_;
   Bell bell_;
-  std::vector<asio::cancellation_signal> signals_;
-  std::size_t started_ = 0;
-  std::size_t told_ = 0;     // of those that were started: cancelled
-  std::size_t running_ = 1;  // and one until all are started: children may end at once
-  std::exception_ptr exception_;
+  const Ref<Group> group_;
 };
 
 }  // namespace conc::inline CONC_ABI::detail

@@ -267,6 +267,7 @@ class Registry {
     while (const auto running = find([me](ThreadState& candidate) {
              return candidate.joinable && !candidate.claimed && !candidate.options.daemon && &candidate != me;
            })) {
+      run_hooks();  // of what was hooked before that thread was started
       (*running)->wait_for(ThreadState::finished, never, "exit");
       reap(**running);
       run_hooks();  // of what that thread has made meanwhile
