@@ -15,12 +15,14 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <chrono>
+#include <conc/detail/frame.hpp>
 #include <conc/error.hpp>
 #include <conc/event.hpp>
 #include <conc/future.hpp>
 #include <conc/process_pool.hpp>
 #include <conc/wait.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <fstream>
 #include <string>
@@ -479,6 +481,79 @@ TEST_CASE("ProcessPoolExecutor: a worker that writes nonsense into its pipe is e
     CHECK(contains(why, "wrote what is no answer into its pipe and was killed"));
     CHECK(pool.submit(&conc_test::twice, 2).result() == 4);
   }
+}
+
+namespace {
+
+/// The end of the pipe that answers go into.
+int results_pipe() {
+  for (int number = 3; number < 16; ++number) {
+    struct stat kind {};
+    const bool is_pipe = ::fstat(number, &kind) == 0 && S_ISFIFO(kind.st_mode);
+    if (is_pipe && (::fcntl(number, F_GETFL) & O_ACCMODE) == O_WRONLY) return number;
+  }
+  return -1;
+}
+
+/// Begins an answer to the call that is the task, the first one of the pool, which has so many bytes.
+int begin_an_answer(std::uint64_t bytes) {
+  const conc::detail::FrameHeader header{.kind = conc::detail::FrameKind::result, .id = 1, .length = bytes};
+  return ::write(results_pipe(), &header, sizeof header) == sizeof header ? 0 : 1;
+}
+
+}  // namespace
+
+TEST_CASE("ProcessPoolExecutor: a worker that begins an answer and never ends it is ended, and the pool goes on",
+          "[process_pool][P5][FC6][FC7]") {
+  const struct {
+    std::uint64_t bytes;
+    const char* why;
+  } answers[] = {{1000, "wrote what is no answer into its pipe and was killed"},
+                 {1'000'000'000, "wrote what is no answer into its pipe and was killed"},
+                 {std::uint64_t{1} << 60U, "announced more than there is memory for and was killed"},
+                 {~std::uint64_t{0}, "announced more than there is memory for and was killed"}};
+  for (const auto& answer : answers) {
+    for (const int behind : {0, 20}) {
+      auto pool = respawning(1);
+      const auto victim = pool.submit(&begin_an_answer, answer.bytes);
+      std::vector<conc::Future<int>> others;
+      for (int i = 0; i < behind; ++i) others.push_back(pool.submit(&conc_test::twice, i));
+      const std::string why = broken_by(victim);
+      INFO(answer.bytes << ": " << why);
+      CHECK(contains(why, answer.why));
+      for (int i = 0; i < behind; ++i) CHECK(others[static_cast<std::size_t>(i)].result() == 2 * i);
+      CHECK(pool.submit(&conc_test::twice, 2).result() == 4);
+    }
+  }
+}
+
+TEST_CASE("ProcessPoolExecutor: a worker that is stopped in the middle of an answer may go on later",
+          "[process_pool][FW6][P5]") {
+  Gate gate;
+  Gate start;
+  ProcessPoolExecutor pool{2};
+  const auto stopped = pool.submit(&text_behind, gate.path(), kLarge);
+  CHECK(eventually([&] { return stopped.running(); }));
+  const int worker = only_worker(pool);
+  conc::Event seen;
+  bool wrote = false;
+  pool.submit(&conc_test::hold, start.path()).add_done_callback([&](const conc::Future<int>&) {
+    // As long as this callback runs nobody reads results.
+    gate.open();
+    wrote = eventually([worker] { return is_in(worker, SYS_write); });
+    ::kill(worker, SIGSTOP);
+    wrote = wrote && eventually([worker] { return conc_test::stat_of(std::to_string(worker), 0) == "T"; });
+    seen.set();
+  });
+  start.open();
+  seen.wait();
+  CHECK(wrote);
+  CHECK_FALSE(stopped.wait(500ms));  // it is looked at several times
+  CHECK(only_worker(pool) == -1);    // that one and the other
+  ::kill(worker, SIGCONT);
+  CHECK(stopped.result() == std::string(kLarge, 'r'));
+  CHECK(pool.submit(&conc_test::twice, 2).result() == 4);
+  CHECK(pool.stats().died == 0);
 }
 
 TEST_CASE("ProcessPoolExecutor: a death is noticed although a child of the worker holds its pipes open",

@@ -5,12 +5,16 @@
 /// Nobody shares a pipe, so the death of a worker costs what it had and nothing else. The manager never waits in a read or
 /// a write: it waits for all pipes and all processes at once, in poll(2). A process's end shows in its pidfd, whoever holds
 /// its pipes open by then.
+///
+/// A worker reads nothing while it writes an answer. So whoever begins one, never writes the rest, and reads on, has made it
+/// up: a task has written into the pipe. If there is nothing to read, the worker is sent something that means nothing.
 #pragma once
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/sysinfo.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -105,6 +109,7 @@ class ProcessWorkers {
       if (line.process) {
         line.write();
         end = line.silent_until < end ? line.silent_until : end;
+        end = line.looked_at < end ? line.looked_at : end;
         polled_.push_back({line.process->pidfd(), POLLIN, 0});
         polled_.push_back({line.results.number(), POLLIN, 0});
         polled_.push_back({line.has_more_to_write() ? line.calls.number() : -1, POLLOUT, 0});
@@ -125,9 +130,14 @@ class ProcessWorkers {
         bury(broker, i);
       } else if (seen[1].revents != 0) {
         read(broker, i);
-      } else if (line.silent_until != sync::forever && line.silent_until <= sync::now()) {
+      } else if (is_over(line.silent_until)) {
         line.silent_until = sync::forever;
         broker.on_garbage(i, "closed its pipe");
+      } else if (is_over(line.looked_at)) {
+        line.looked_at = sync::now() + kSilence;
+        if (line.has_made_up_its_answer()) {
+          refuse(broker, i, kNoAnswer);
+        }
       }
       seen += 3;
     }
@@ -166,6 +176,9 @@ class ProcessWorkers {
     // From the worker.
     ByteBuffer incoming;
     sync::TimePoint silent_until = sync::forever;  // when its process must have ended, since its pipe has
+    sync::TimePoint looked_at = sync::forever;     // when to look again at an answer of which a part has come
+    std::uint64_t read_until_answer = 0;           // bytes, when that part came
+    bool asked = false;                            // since then
 
     void add_letter(const FrameHeader& header) { letters.append(&header, sizeof header); }
     [[nodiscard]] bool has_more_to_write() const noexcept {
@@ -175,9 +188,27 @@ class ProcessWorkers {
     /// Whether the worker has got a call, as a whole, that it has not answered.
     [[nodiscard]] bool owes_an_answer() const noexcept { return unanswered > outgoing.size() - first; }
     /// Whether the worker may have read anything of the first call that it has not answered.
-    [[nodiscard]] bool has_begun() const noexcept {
-      return !begins.empty() && (calls.is_open() ? written - unread() : read_before) > begins.front();
+    [[nodiscard]] bool has_begun() const noexcept { return !begins.empty() && read_so_far() > begins.front(); }
+
+    /// A part of an answer has come.
+    void expect_the_rest() {
+      if (looked_at == sync::forever) {
+        read_until_answer = read_so_far();
+        asked = false;
+      }
+      looked_at = sync::now() + kSilence;
     }
+    /// Of one of which a part has come, and nothing for a while.
+    bool has_made_up_its_answer() {
+      if (read_so_far() > read_until_answer) {  // asked before the other pipe is: there the answer was written first
+        return results.is_open() && unread(results) == 0;
+      }
+      if (!std::exchange(asked, true)) {
+        add_letter({.kind = FrameKind::release});
+      }
+      return false;
+    }
+
     /// Nothing more goes to the worker, whose calls may come to their ends elsewhere.
     void hang_up() noexcept {
       close_calls();
@@ -228,14 +259,17 @@ class ProcessWorkers {
     }
 
    private:
-    [[nodiscard]] std::uint64_t unread() const noexcept {
+    static std::uint64_t unread(const Descriptor& pipe) noexcept {
       int bytes = 0;
-      return ::ioctl(calls.number(), FIONREAD, &bytes) == 0 ? static_cast<std::uint64_t>(bytes) : 0;
+      return ::ioctl(pipe.number(), FIONREAD, &bytes) == 0 ? static_cast<std::uint64_t>(bytes) : 0;
+    }
+    [[nodiscard]] std::uint64_t read_so_far() const noexcept {
+      return calls.is_open() ? written - unread(calls) : read_before;
     }
 
     void close_calls() noexcept {
       if (calls.is_open()) {
-        read_before = written - unread();
+        read_before = read_so_far();
         calls.close();
       }
     }
@@ -268,7 +302,7 @@ class ProcessWorkers {
         done -= left;
         first_written = 0;
         // One that is too large for the pipe was begun, if it is written whole.
-        if (shipment.for_good || (shipment.for_good_once_begun && size > kWidePipe && unread() < size)) {
+        if (shipment.for_good || (shipment.for_good_once_begun && size > kWidePipe && unread(calls) < size)) {
           shipment.call.drop_bytes();
         }
         ++first;
@@ -358,17 +392,21 @@ class ProcessWorkers {
     while (rest.size() >= sizeof header && line.results.is_open()) {
       std::memcpy(&header, rest.data(), sizeof header);
       if (!makes_sense(header) || !broker.expects(i, header.id) || (header.id != 0 && !line.owes_an_answer())) {
-        // Its length is not waited for, which may be any, nor is more read from a worker that is to be killed.
-        line.results.close();
-        broker.on_garbage(i, "wrote what is no answer into its pipe");
+        refuse(broker, i, kNoAnswer);  // its length is not waited for, which may be any
         break;
       }
       if (header.length > rest.size() - sizeof header) {
         if (header.length > kPipe) {
           widen(line.results);
         }
+        if (header.length > kWidePipe && line.looked_at == sync::forever && header.length > memory_of_the_machine()) {
+          refuse(broker, i, "announced more than there is memory for");
+          break;
+        }
+        line.expect_the_rest();
         break;
       }
+      line.looked_at = sync::forever;
       open_frame(broker, i, header, rest.subspan(sizeof header, static_cast<std::size_t>(header.length)));
       rest = rest.subspan(sizeof header + static_cast<std::size_t>(header.length));
     }
@@ -379,6 +417,23 @@ class ProcessWorkers {
       line.incoming.truncate(rest.size());
     }
   }
+
+  /// No more is read from a worker that is to be killed.
+  template <class Broker>
+  void refuse(Broker& broker, std::size_t i, const char* what) {
+    lines_[i].results.close();
+    lines_[i].looked_at = sync::forever;
+    broker.on_garbage(i, what);
+  }
+
+  /// In bytes, swap space included.
+  static std::uint64_t memory_of_the_machine() noexcept {
+    struct sysinfo info {};
+    ::sysinfo(&info);
+    return (std::uint64_t{info.totalram} + info.totalswap) * info.mem_unit;
+  }
+
+  static bool is_over(sync::TimePoint time) noexcept { return time != sync::forever && time <= sync::now(); }
 
   static bool makes_sense(const FrameHeader& header) noexcept {
     const FrameKind kind = header.kind;
@@ -430,6 +485,7 @@ class ProcessWorkers {
   static constexpr std::size_t kWidePipe = std::size_t{1} << 20U;
   static constexpr std::size_t kMostKept = kWidePipe;  // bytes for what comes next
   static constexpr std::chrono::milliseconds kSilence{100};
+  static constexpr const char* kNoAnswer = "wrote what is no answer into its pipe";
 
   const WorkerSetup& setup_;
   std::vector<Line> lines_;
