@@ -80,6 +80,12 @@ class Copied(programs.ProgramTest):
     def test_lock_jobs(self):
         self.check("lock_jobs")
 
+    def test_fanout_query(self):
+        self.check("fanout_query")
+
+    def test_chat(self):
+        self.check("chat")
+
 
 if __name__ == "__main__":
     programs.main()
