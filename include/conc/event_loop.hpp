@@ -166,7 +166,8 @@ class EventLoop {
   void set_slow_callback_duration(std::chrono::nanoseconds duration) noexcept { core_->set_slow(duration); }
   [[nodiscard]] std::chrono::nanoseconds slow_callback_duration() const noexcept { return core_->slow(); }
 
-  /// What is underneath: sockets, timers, asio::post, asio::co_spawn. It is run by this loop, and by nobody else.
+  /// What is underneath: sockets, timers, asio::post, asio::co_spawn. It is run by this loop, and by nobody else, also not in
+  /// a callback. Other threads must have done with it before the loop is closed.
   [[nodiscard]] asio::io_context& context() noexcept { return core_->context(); }
 
   /// For run_coroutine_threadsafe().

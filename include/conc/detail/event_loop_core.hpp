@@ -26,6 +26,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <new>
 #include <string>
 #include <type_traits>
@@ -99,7 +100,7 @@ class EventLoopCore final : public RefCounted {
         number_{new_home()},
         debug_{options.debug},
         slow_{options.slow_callback_duration},
-        handler_{std::move(options.exception_handler)} {}
+        handler_{std::make_shared<const EventLoopExceptionHandler>(std::move(options.exception_handler))} {}
 
   // Any thread.
 
@@ -140,18 +141,20 @@ class EventLoopCore final : public RefCounted {
   std::chrono::nanoseconds slow() const noexcept { return slow_.load(mo::relaxed); }
 
   void set_handler(EventLoopExceptionHandler handler) {
+    auto shared = std::make_shared<const EventLoopExceptionHandler>(std::move(handler));
     const ScopedLock guard{handler_lock_};
-    std::swap(handler, handler_);  // the old one is destroyed without the lock
+    std::swap(shared, handler_);  // the old one is destroyed without the lock
   }
 
   void report(const char* message, const std::exception_ptr& exception) noexcept {
     try {
-      EventLoopExceptionHandler handler;
+      std::shared_ptr<const EventLoopExceptionHandler> handler;
       {
         const ScopedLock guard{handler_lock_};
         handler = handler_;
       }
-      (handler ? handler : &default_exception_handler)({message, exception});
+      const EventLoopReport report{message, exception};
+      *handler ? (*handler)(report) : default_exception_handler(report);
     } catch (...) {  // a handler that fails has nobody to report to
     }
   }
@@ -464,8 +467,8 @@ class EventLoopCore final : public RefCounted {
       call.refuse(nullptr);
     }
     {
-      const ScopedLock guard{
-          posting_};  // whoever found the inbox open may be about to post: Asio cannot be shut down then
+      // Whoever has found the inbox open may be about to post; Asio does not stand that while it drops its handlers.
+      const ScopedLock guard{posting_};
       dropped_ = true;
     }
     context_.drop_handlers();
@@ -483,7 +486,7 @@ class EventLoopCore final : public RefCounted {
   std::atomic<std::chrono::nanoseconds> slow_;
   const Ref<CancelledCalls> cancelled_ = Ref<CancelledCalls>::adopt(new CancelledCalls);
   Lock handler_lock_;
-  EventLoopExceptionHandler handler_;  // guarded by handler_lock_
+  std::shared_ptr<const EventLoopExceptionHandler> handler_;  // guarded by handler_lock_
 
   // Of the thread that runs the loop.
   Task* ready_ = nullptr;          // what is left of a pass
