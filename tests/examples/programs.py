@@ -44,6 +44,11 @@ def runs(process):
     return status_of(process)[:1] not in ([], ["Z"])
 
 
+def processor_time(process):
+    """The seconds for which a process has run so far; it must not have ended."""
+    return sum(map(int, status_of(process)[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def children_of(process):
     return [int(f.name) for f in Path("/proc").glob("[0-9]*") if status_of(f.name)[1:2] == [str(process)]]
 
