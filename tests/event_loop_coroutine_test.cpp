@@ -441,7 +441,7 @@ TEST_CASE("run_coroutine_threadsafe: cancel is told at operations of Asio as ope
 }
 
 TEST_CASE("run_coroutine_threadsafe: cancel from another thread", "[event_loop][V10]") {
-  LoopThread loop;
+  LoopThread loop{{.loop = {.debug = false}}};
   for (int i = 0; i < scaled(500); ++i) {
     std::string told;
     conc::Event ended;
@@ -705,6 +705,22 @@ TEST_CASE("EventLoop: close tells a coroutine again that was cancelled before, a
   CHECK(told == "CancelledError");
   loop.close();
   CHECK(told == "CancelledErrorCancelledError");
+}
+
+TEST_CASE("EventLoop: close tells those again that gather waits for", "[event_loop][V12][V13]") {
+  std::string told;
+  EventLoop loop;
+  const auto goes_on = [&]() -> awaitable<void> {
+    for (int i = 0; i < 2; ++i) told += co_await how_it_ends(conc::sleep(conc::never)) + ";";
+  };
+  const auto main = [&]() -> awaitable<void> { (void)co_await conc::gather(goes_on(), goes_on()); };
+  const Future<void> task = run_coroutine_threadsafe(main(), loop);
+  settle(loop);
+  CHECK(task.cancel());
+  settle(loop);
+  CHECK(told == "CancelledError;CancelledError;");
+  loop.close();
+  CHECK(told == "CancelledError;CancelledError;CancelledError;CancelledError;");
 }
 
 TEST_CASE("EventLoop: what a coroutine begins while the loop closes is cancelled", "[event_loop][V12]") {

@@ -22,6 +22,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -218,6 +219,34 @@ TEST_CASE("LoopHandle: dropping it does not cancel, and it outlives its loop", "
   CHECK(later.cancel());
   CHECK(again.cancelled());
   CHECK(called == 2);
+}
+
+TEST_CASE("LoopHandle: cancel may destroy the last handle with the callable", "[event_loop][V1][V9]") {
+  struct Owner {
+    conc::Event& begun;
+    conc::Event& passed;
+    std::optional<LoopHandle> handle;
+    Owner(conc::Event& cancel_has_begun, conc::Event& loop_has_passed)
+        : begun{cancel_has_begun}, passed{loop_has_passed} {}
+    Owner(const Owner&) = delete;
+    Owner& operator=(const Owner&) = delete;
+    ~Owner() {
+      begun.set();
+      passed.wait();  // now the loop has no use for the call any more
+    }
+  };
+  EventLoop loop{{.debug = false}};
+  each_way(loop, [&](auto schedule) {
+    conc::Event begun;
+    conc::Event passed;
+    const RunningLoop runs{loop};
+    loop.call_soon([&] { begun.wait(); });
+    auto owner = std::make_unique<Owner>(begun, passed);
+    Owner& inside = *owner;
+    inside.handle = schedule([own = std::move(owner)] {});
+    loop.call_later(0s, [&] { loop.call_soon([&] { passed.set(); }); });
+    CHECK(inside.handle->cancel());
+  });
 }
 
 TEST_CASE("LoopHandle: when is the time of the call", "[event_loop][V9]") {
@@ -429,7 +458,9 @@ TEST_CASE("EventLoop: of two that run it at once exactly one wins", "[event_loop
     EventLoop loop;
     std::atomic<int> ran{0};
     std::atomic<int> refused{0};
+    std::atomic<int> here{0};
     conc_test::run_threads(2, [&](std::size_t) {
+      for (++here; here != 2;) std::this_thread::yield();
       const std::string text = message_of<UsageError>([&] { loop.run_forever(); });
       if (running_error(text)) {
         ++refused;
@@ -563,6 +594,34 @@ TEST_CASE("EventLoop: run_until_complete that stop ends is a misuse, and leaves 
   CHECK(loop.run_until_complete(future) == 3);
 }
 
+TEST_CASE("EventLoop: run_until_complete with a handle that names no future is a misuse", "[event_loop][V7]") {
+  EventLoop loop;
+  int called = 0;
+  loop.call_soon([&] { ++called; });
+  CHECK(ending([&] { loop.run_until_complete(conc::Future<int>{}); }) == "UsageError");
+  CHECK_FALSE(loop.is_running());
+  CHECK(called == 0);
+  one_pass(loop);
+  CHECK(called == 1);
+}
+
+TEST_CASE("EventLoop: run_until_complete after stop makes one pass", "[event_loop][V5][V7]") {
+  EventLoop loop;
+  const conc::Promise<int> promise;
+  int called = 0;
+  loop.stop();
+  loop.call_soon([&] {
+    ++called;
+    loop.call_soon([&] {
+      ++called;
+      promise.set_result(1);
+    });
+  });
+  CHECK(ending([&] { loop.run_until_complete(promise.get_future()); }) == "UsageError");
+  CHECK(called == 1);
+  CHECK(loop.run_until_complete(promise.get_future()) == 1);
+}
+
 // close().
 
 TEST_CASE("EventLoop: a loop that runs cannot be closed", "[event_loop][V6][FM16]") {
@@ -603,6 +662,25 @@ TEST_CASE("EventLoop: close drops callbacks, timed calls and handlers of Asio", 
   CHECK(called == 0);
   CHECK(handles.size() == 4);
   for (const LoopHandle& handle : handles) CHECK(handle.cancelled());
+}
+
+TEST_CASE("EventLoop: of several threads that close a loop each finds it closed", "[event_loop][V6]") {
+  for (int round = 0; round < scaled(300); ++round) {
+    EventLoop loop;
+    std::atomic<int> alive{0};
+    std::atomic<int> closed{0};
+    loop.call_soon([counted = Counted{alive}] {});
+    conc_test::run_threads(3, [&](std::size_t) {
+      try {
+        loop.close();
+        closed += loop.is_closed() ? 1 : 0;
+      } catch (const UsageError& error) {  // another one is at it
+        closed += running_error(error.what()) ? 1 : 0;
+      }
+    });
+    REQUIRE(closed == 3);
+    REQUIRE(alive == 0);
+  }
 }
 
 TEST_CASE("EventLoop: a callable may use its loop while close destroys it", "[event_loop][V6][FM16]") {
@@ -908,6 +986,7 @@ TEST_CASE("EventLoop: timed calls that were cancelled long before their time tak
       handles.push_back(
           loop.call_later(1h, [counted = Counted{alive}, block = std::array<char, 300>{}] { (void)block; }));
     }
+    if (i % 2000 == 0) one_pass(loop);  // else they have not come further than where threads leave them
     for (const LoopHandle& handle : handles) handle.cancel();
     one_pass(loop);
     handles.clear();
@@ -1047,7 +1126,7 @@ TEST_CASE("LoopThread: 1,000 of them come and go", "[event_loop][V12]") {
   std::atomic<int> called{0};
   const int rounds = scaled(1000);
   for (int i = 0; i < rounds; ++i) {
-    LoopThread thread;
+    LoopThread thread{{.loop = {.debug = false}}};
     if (i % 2 == 0) on_loop(thread.loop(), [&] { return ++called; });
     thread.loop().call_soon_threadsafe([counted = Counted{alive}] {});
     thread.loop().call_later(1h, [counted = Counted{alive}] {});
