@@ -440,8 +440,12 @@ class LoopThread {
       }
     }
 
-    /// The thread itself is waited for by the exit.
-    void at_exit() noexcept override { loop.stop(); }
+    void at_exit() noexcept override {
+      try {
+        end();
+      } catch (const UsageError&) {  // the thread is not started yet: then it stops at once, and the exit waits for it
+      }
+    }
 
     EventLoop loop;
     Event running;

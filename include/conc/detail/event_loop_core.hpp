@@ -192,13 +192,11 @@ class EventLoopCore final : public RefCounted {
     }
     closing_ = true;
     for (LoopCoroutine* coroutine = coroutines_; coroutine != nullptr;) {
-      // From the start again after each: callbacks of its future may have ended others.
-      if (std::exchange(coroutine->told_to_end_, true)) {
-        coroutine = coroutine->next_;
-      } else {
+      const std::size_t gone = removed_;
+      if (!std::exchange(coroutine->told_to_end_, true)) {
         coroutine->cancel_coroutine();
-        coroutine = coroutines_;
       }
+      coroutine = removed_ == gone ? coroutine->next_ : coroutines_;  // callbacks of its future may have ended others
     }
     while (coroutines_ != nullptr) {  // a stop() from elsewhere may come between
       run_context();
@@ -218,6 +216,7 @@ class EventLoopCore final : public RefCounted {
     coroutines_ = &coroutine;
   }
   void remove(LoopCoroutine& coroutine) noexcept {
+    ++removed_;
     (coroutine.previous_ != nullptr ? coroutine.previous_->next_ : coroutines_) = coroutine.next_;
     if (coroutine.next_ != nullptr) {
       coroutine.next_->previous_ = coroutine.previous_;
@@ -493,6 +492,7 @@ class EventLoopCore final : public RefCounted {
   std::vector<TimedCall*> timed_;  // a heap
   std::uint64_t last_timed_ = 0;   // as many came into it
   LoopCoroutine* coroutines_ = nullptr;
+  std::size_t removed_ = 0;  // from there
   bool closing_ = false;
 
   alignas(std::max_align_t) std::byte pass_memory_[128];

@@ -376,7 +376,9 @@ class Children {
   Children& operator=(const Children&) = delete;
   ~Children() {
     group_->bell = nullptr;
-    group_->cancel();  // where there was no memory to wait for them
+    if (group_->running != 0) {  // there was no memory to wait for them
+      group_->cancel();
+    }
   }
 
   Results& results() noexcept { return group_->results; }
