@@ -245,6 +245,15 @@ class Commands(Chat):
         self.assertEqual(bob.hear(), f"* here: {bob.nick}")
         self.stop()
 
+    def test_quit_before_more_than_anybody_reads(self):
+        self.start(goodbye_ms=60_000)
+        ann = self.join()
+        ann.say("/quit", *["x" * 100] * 5_000)
+        self.assertEqual(ann.rest(), ["* goodbye"])
+        for _ in range(100):
+            ann.say("and more")  # what the server reads no more would reset the connection, and destroy the goodbye
+        self.stop()
+
 
 class SlowCommands(Chat):
     def test_nobody_waits_for_a_slow_command(self):
