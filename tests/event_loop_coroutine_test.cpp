@@ -723,6 +723,17 @@ TEST_CASE("EventLoop: close tells those again that gather waits for", "[event_lo
   CHECK(told == "CancelledError;CancelledError;CancelledError;CancelledError;");
 }
 
+TEST_CASE("EventLoop: close tells those once that gather waits for", "[event_loop][V12][V13]") {
+  std::string told;
+  {
+    EventLoop loop;
+    const auto main = [&]() -> awaitable<void> { (void)co_await conc::gather(waits(told), ends_slowly(told)); };
+    (void)run_coroutine_threadsafe(main(), loop);
+    settle(loop);
+  }
+  CHECK(told == std::string{kSleepCancelled} + "cancelled, and then over;");
+}
+
 TEST_CASE("EventLoop: what a coroutine begins while the loop closes is cancelled", "[event_loop][V12]") {
   EventLoop loop;
   bool begun = false;
