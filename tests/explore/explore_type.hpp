@@ -38,7 +38,7 @@ struct Exploration {
   unsigned mishaps = 2;  // per schedule of the last runs; 0 for programs that know what time it is
 };
 
-/// Runs `program` under 3,000 random and as many PCT schedules (half a million each in the long form); then under every
+/// Runs `program` under 10,000 random and as many PCT schedules (half a million each in the long form); then under every
 /// schedule with so many preemptions, or, where these are three and the schedules more than 40,000, that many and every one
 /// with a preemption less (in the long form all of them); then under as many random ones in which waits return and weak exchanges fail for
 /// no reason, and timeouts come early; and, where two threads can run at once (three in the long form), under every
@@ -58,7 +58,7 @@ void explore_type(const std::string& name, Program program, Exploration how = {}
   };
   // A sanitizer looks at memory, for which fewer schedules will do.
   const bool sanitized = sanitizer() != Sanitizer::none;
-  const std::uint64_t half = long_form() ? (sanitized ? 50'000U : 500'000U) : (sanitized ? 1'000U : 3'000U);
+  const std::uint64_t half = long_form() ? (sanitized ? 50'000U : 500'000U) : (sanitized ? 1'000U : 10'000U);
   const auto random = run(Strategy::random, half);
   const auto pct = run(Strategy::pct, half);
   const std::size_t at_once = std::max(random.at_once, pct.at_once);
