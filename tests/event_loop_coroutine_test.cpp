@@ -1190,6 +1190,23 @@ TEST_CASE("wait_for: a cancellation from outside is no timeout", "[event_loop][V
   CHECK(message == "wait_for: the coroutine was cancelled");
 }
 
+TEST_CASE("wait_for: a cancellation from outside after the deadline is told too", "[event_loop][V13]") {
+  std::string told;
+  EventLoop loop;
+  const auto goes_on = [&]() -> awaitable<void> {
+    for (int i = 0; i < 2; ++i) told += co_await how_it_ends(conc::sleep(conc::never)) + ";";
+  };
+  const Future<void> task = run_coroutine_threadsafe(conc::wait_for(goes_on(), 1ms), loop);
+  while (told.empty()) {
+    loop.call_later(1ms, [&] { loop.stop(); });
+    loop.run_forever();
+  }
+  CHECK(told == "CancelledError;");
+  CHECK(task.cancel());
+  settle(loop);
+  CHECK(told == "CancelledError;CancelledError;");
+}
+
 TEST_CASE("wait_for, gather: one inside the other", "[event_loop][V13]") {
   EventLoop loop;
   std::string told;
