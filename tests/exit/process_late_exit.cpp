@@ -46,4 +46,5 @@ int main() {
   another.start();
   say("several threads again: " + run(conc::StartMethod::fork_server));
   over_again.set();
+  another.join();
 }

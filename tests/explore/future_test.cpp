@@ -299,9 +299,9 @@ TEST_CASE("Future: an exception that nobody retrieved is reported once, in every
 
 TEST_CASE("Future: cancel, start and set_result have one winner, in every schedule", "[future][F1][F4][F5]") {
   explore_type("Future, two cancels and a start", [] {
+    Tally calls;  // outlives the promise, which calls back when it breaks
     const Promise<int> promise;
     const Future<int> future = promise.get_future();
-    Tally calls;
     future.add_done_callback([&calls](const Future<int>& done) { calls += done.cancelled() ? 1 : 100; });
     Tally cancelled;
     bool started = false;
