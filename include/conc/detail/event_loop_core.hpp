@@ -166,11 +166,11 @@ class EventLoopCore final : public RefCounted {
   template <class Prepare, class Settle>
   void run(const char* operation, Prepare prepare, Settle settle) {
     if (running_loop != nullptr && running_loop != this) {
-      throw_usage_error(std::string{operation} + ": Cannot run the event loop while another loop is running");
+      throw_refused(operation, "Cannot run the event loop while another loop is running");
     }
     const Running running{*this, operation};
     if (is_closed()) {
-      throw_usage_error(std::string{operation} + ": Event loop is closed");
+      throw_refused(operation, "Event loop is closed");
     }
     prepare();
     run_context();
@@ -184,7 +184,7 @@ class EventLoopCore final : public RefCounted {
       return;
     }
     if (is_running()) {
-      throw_usage_error(std::string{operation} + ": Cannot close a running event loop");
+      throw_refused(operation, "Cannot close a running event loop");
     }
     const Running running{*this, operation};
     if (is_closed()) {  // by another thread, meanwhile
@@ -259,6 +259,13 @@ class EventLoopCore final : public RefCounted {
   asio::any_io_executor executor();
 
  private:
+  [[noreturn, gnu::cold, gnu::noinline]] static void throw_refused(const char* operation, const char* why) {
+    std::string what = operation;
+    what += ": ";
+    what += why;
+    throw UsageError{what};
+  }
+
   struct Context : asio::io_context {
     Context() : io_context{1} {}
     /// Destroys all handlers, and with them the coroutines that wait.
@@ -301,7 +308,7 @@ class EventLoopCore final : public RefCounted {
       std::uint64_t nobody = 0;
       // acquire: pairs with the release of whoever ran it before.
       if (!loop.runner_.compare_exchange_strong(nobody, sync::this_thread_id(), mo::acquire, mo::relaxed)) {
-        throw_usage_error(std::string{operation} + ": This event loop is already running");
+        throw_refused(operation, "This event loop is already running");
       }
       sync::ThreadRecord& record = sync::this_thread();
       frame_.outer = static_cast<TaskFrame*>(record.frame);
@@ -514,7 +521,7 @@ class WatchingExecutor {
   decltype(auto) query(const Property& property) const { return asio::query(inner_, property); }
   template <class F>
   void execute(F&& step) const {
-    auto watched = [core = loop_, step = std::decay_t<F>(std::forward<F>(step))]() mutable { core->call(step); };
+    auto watched = [core = loop_, fn = std::decay_t<F>(std::forward<F>(step))]() mutable { core->call(fn); };
     if constexpr (requires { inner_.execute(std::move(watched)); }) {
       inner_.execute(std::move(watched));
     } else {  // Asio up to 1.22
@@ -537,7 +544,7 @@ class WatchingExecutor {
 
 inline asio::any_io_executor EventLoopCore::executor() {
   if (debug()) {
-    return WatchingExecutor{*this, context_.get_executor()};
+    return WatchingExecutor<asio::io_context::executor_type>{*this, context_.get_executor()};
   }
   return context_.get_executor();
 }
