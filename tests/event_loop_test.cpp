@@ -1127,7 +1127,7 @@ TEST_CASE("LoopThread: exceptions go to the handler of its options", "[event_loo
 TEST_CASE("LoopThread: 1,000 of them come and go", "[event_loop][V12]") {
   std::atomic<int> alive{0};
   std::atomic<int> called{0};
-  const int rounds = scaled(1000);
+  const int rounds = conc_test::long_form() ? 10'000 : 1'000;  // under sanitizers too
   for (int i = 0; i < rounds; ++i) {
     LoopThread thread{{.loop = {.debug = false}}};
     if (i % 2 == 0) on_loop(thread.loop(), [&] { return ++called; });
