@@ -8,6 +8,8 @@
 
 #include <conc/deadline.hpp>
 #include <conc/detail/asio.hpp>
+#include <conc/detail/bell.hpp>
+#include <conc/detail/children.hpp>
 #include <conc/detail/event_loop_core.hpp>
 #include <conc/detail/loop_coroutine.hpp>
 #include <conc/detail/ref.hpp>
@@ -300,6 +302,14 @@ template <Executor E, class F, class... Args>
 auto run_in_executor(E& executor, F&& fn, Args&&... args) {
   return conc::awaitable(executor.submit(std::forward<F>(fn), std::forward<Args>(args)...));
 }
+
+namespace detail {
+/// The pool of to_thread(). Never destroyed: it is closed at exit.
+[[gnu::visibility("default")]] inline ThreadPoolExecutor& shared_pool() {
+  static auto* const pool = new ThreadPoolExecutor{ThreadPoolOptions{.thread_name_prefix = "to_thread"}};
+  return *pool;
+}
+}  // namespace detail
 
 /// The same on a ThreadPoolExecutor that all loops share.
 /// @par Python   asyncio.to_thread().

@@ -112,6 +112,8 @@ FLOORS = {
     "detail/event_loop_core.hpp": 10.3,
     "detail/use_future.hpp": 10.3,
     "detail/loop_coroutine.hpp": 10.5,
+    "detail/bell.hpp": 10.5,
+    "detail/children.hpp": 10.7,
     "event_loop.hpp": 11,
     # The explorer stands apart: it drives a whole program, compiled with CONC_EXPLORE, and no other header includes it.
     "detail/race_detector.hpp": 90,
