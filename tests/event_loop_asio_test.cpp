@@ -429,6 +429,79 @@ TEST_CASE("EventLoop: a coroutine that is destroyed while it is suspended has en
   CHECK(told == "cancelled;cancelled;");
 }
 
+TEST_CASE("gather: what a child waited for is gone, and so is how it was to be cancelled", "[event_loop][V13][FM16]") {
+  using Waiter = asio::async_result<asio::use_awaitable_t<>, void()>::handler_type;
+  struct Source {  // gives its waiter up when it is destroyed; until then it can be cancelled
+    awaitable<void> wait() {
+      return asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+          [this](Waiter handler) {
+            asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
+            waiter.emplace(std::move(handler));
+            slot.assign([this](asio::cancellation_type) { cancelled = true; });
+          },
+          asio::use_awaitable);
+    }
+    std::optional<Waiter> waiter;
+    bool cancelled = false;
+  };
+  EventLoop loop;
+  auto source = std::make_unique<Source>();
+  bool other_ended = false;
+  const Future<void> task = conc::run_coroutine_threadsafe(
+      [&]() -> awaitable<void> {
+        const auto on_source = [&]() -> awaitable<void> { co_await source->wait(); };
+        const auto other = [&]() -> awaitable<void> {
+          try {
+            co_await conc::sleep(conc::never);
+          } catch (const conc::CancelledError&) {
+            other_ended = true;
+            throw;
+          }
+        };
+        (void)co_await conc::gather(on_source(), other());
+      },
+      loop);
+  one_pass(loop);
+  REQUIRE(source->waiter.has_value());
+  loop.call_soon([&] { source.reset(); });
+  task.add_done_callback([&](const Future<void>&) { loop.stop(); });
+  loop.run_forever();
+  CHECK(task.cancelled());
+  CHECK(other_ended);
+}
+
+TEST_CASE("gather: a child that ends before the next one begins, among others that the loop knows",
+          "[event_loop][V13][V6]") {
+  EventLoop loop;
+  int ended = 0;
+  const auto child = [&]() -> awaitable<void> {
+    try {
+      co_await conc::sleep(conc::never);
+    } catch (const conc::CancelledError&) {
+      ++ended;
+      throw;
+    }
+  };
+  const auto stranger = [&]() -> awaitable<void> { co_await conc::wait_for(child(), conc::never); };
+  const auto ends_at_once = [&]() -> awaitable<int> {
+    asio::co_spawn(loop.context(), stranger(), asio::detached);  // the loop knows its child, but not it
+    co_await asio::dispatch(asio::use_awaitable);
+    co_return 1;
+  };
+  const auto ends_later = []() -> awaitable<int> {
+    co_await conc::sleep(1ms);
+    co_return 2;
+  };
+  const auto both = [&]() -> awaitable<int> {
+    const auto [one, two] = co_await conc::gather(ends_at_once(), ends_later());
+    co_return one + two;
+  };
+  CHECK(loop.run_until_complete(both()) == 3);
+  CHECK(ended == 0);
+  loop.close();
+  CHECK(ended == 1);
+}
+
 TEST_CASE("EventLoop: coroutines inside gather may refer to who waits for them, also where close destroys both",
           "[event_loop][V13][FM16]") {
   struct Reads {
