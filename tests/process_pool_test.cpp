@@ -63,6 +63,17 @@ void initialize_badly(const std::string& words) { throw std::runtime_error{words
 
 int fail_with(const std::string& words) { throw std::out_of_range{words}; }
 
+/// Where what the call throws was thrown.
+template <class F>
+std::string trace_of(F call) {
+  try {
+    call();
+  } catch (const conc::RemoteInfo& info) {
+    return info.trace();
+  }
+  return "nothing came";
+}
+
 /// Sends many tasks that end at once, so that the workers may have as many as they ever may.
 void hurry(ProcessPoolExecutor& pool) {
   std::vector<conc::Future<int>> futures;
@@ -76,6 +87,18 @@ bool starts(const conc::Future<T>& future) {
 }
 
 }  // namespace
+
+namespace traced {  // not unnamed: the program exports the names
+[[gnu::noinline, gnu::cold]] int find_row(int row) {
+  if (row > 2) throw std::out_of_range{"no row " + std::to_string(row)};
+  return row;
+}
+[[gnu::noinline, gnu::cold]] int load(int row) {
+  const int found = find_row(row);
+  asm volatile("");  // not a jump
+  return found;
+}
+}  // namespace traced
 
 // ---- Options
 
@@ -769,6 +792,36 @@ TEST_CASE("ProcessPoolExecutor: an exception arrives with its type, its text and
   }
   CHECK(cause == "the cause");
   CHECK(pool.submit(&conc_test::pid).result() == worker);
+}
+
+TEST_CASE("ProcessPoolExecutor: an exception tells where it was thrown", "[process_pool][P4][FC5]") {
+  const std::string inner = "      at traced::find_row(int)+0x";
+  ProcessPoolExecutor pool{1};
+  const std::string trace = trace_of([&] { pool.submit(&traced::load, 7).result(); });
+  INFO(trace);
+  CHECK(trace.starts_with(inner));
+  CHECK(trace.find("at traced::load(int)") > inner.size());
+  CHECK(contains(trace, "at traced::load(int)"));
+  CHECK(trace_of([&] { pool.submit(&traced::load, 1).result(); }) == "nothing came");
+  CHECK(trace_of([&] { pool.submit([] { throw traced::find_row(1); }).result(); }).starts_with("      at "));
+  // In a chunk of map(), whose other results have arrived.
+  for (const std::size_t chunksize : {std::size_t{1}, std::size_t{3}}) {
+    std::vector<int> results;
+    CHECK(trace_of([&] {
+            for (const int row : pool.map({.chunksize = chunksize}, &traced::load, {1, 2, 3})) results.push_back(row);
+          }).starts_with(inner));
+    CHECK(results == std::vector{1, 2});
+  }
+  // In a worker's worker.
+  CHECK(trace_of([&] {
+          pool.submit(
+                  [](int row) {
+                    ProcessPoolExecutor own{1};
+                    return own.submit(&traced::load, row).result();
+                  },
+                  7)
+              .result();
+        }).starts_with(inner));
 }
 
 TEST_CASE("ProcessPoolExecutor: map whose chunks lose their workers", "[process_pool][map][X10][P6]") {

@@ -121,12 +121,12 @@ TEST_CASE("Process: before the start and after the end", "[process][P19]") {
   }
 }
 
-TEST_CASE("Process: an exception is printed and makes the exit code 1", "[process][P19]") {
+TEST_CASE("Process: an exception is printed, with where it was thrown, and makes the exit code 1", "[process][P19]") {
   for (const StartMethod method : methods) {
     CHECK(run(Process{{.name = "one", .start_method = method}, [] { throw std::runtime_error{"no luck"}; }}) == 1);
-    CHECK(conc_test::take_stderr() == "Exception in process one: std::runtime_error: no luck\n");
+    CHECK(conc_test::take_stderr().starts_with("Exception in process one: std::runtime_error: no luck\n      at "));
     CHECK(run(Process{{.name = "two", .start_method = method}, [] { throw 42; }}) == 1);
-    CHECK(conc_test::take_stderr() == "Exception in process two: int\n");
+    CHECK(conc_test::take_stderr().starts_with("Exception in process two: int\n      at "));
   }
 }
 

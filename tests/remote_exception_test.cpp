@@ -457,6 +457,49 @@ TEST_CASE("exceptions: causes come along [P4][FC5]", "[remote_exception][nested]
   CHECK(chain_of(sent_of([] { throw KnownWithCause{"alone"}; })).size() == 1);
 }
 
+namespace traced {  // not unnamed: the program exports the names
+[[gnu::noinline, gnu::cold]] void throws_unknown() { throw Unknown{"lost"}; }
+[[gnu::noinline, gnu::cold]] void throws_on() {
+  try {
+    throws_unknown();
+  } catch (...) {
+    std::throw_with_nested(std::runtime_error{"effect"});
+  }
+}
+}  // namespace traced
+
+TEST_CASE("exceptions: it is told where they were thrown [FC5]", "[remote_exception][trace]") {
+  const auto traced_exception_of = [](void (*fail)()) {
+    std::vector<std::byte> bytes;
+    try {
+      conc::detail::call_traced(fail);
+    } catch (...) {
+      bytes = bytes_of(std::current_exception());
+    }
+    return exception_of(bytes);  // not while the one of here is handled
+  };
+  const std::exception_ptr unknown = traced_exception_of(&traced::throws_unknown);
+  CHECK(what_of<conc::RemoteError>(unknown) == "(anonymous namespace)::Unknown: lost");
+  const std::string trace = info_of(unknown).trace();
+  CHECK(trace.starts_with("      at traced::throws_unknown()+0x"));
+  // What comes from a worker's worker is told as it was there, also when it leaves a task of the worker between.
+  CHECK(info_of(sent(unknown)).trace() == trace);
+  static std::exception_ptr from_below;
+  from_below = unknown;
+  CHECK(info_of(traced_exception_of([] { std::rethrow_exception(from_below); })).trace() == trace);
+  from_below = nullptr;
+
+  // A cause was caught by the task itself.
+  const std::exception_ptr effect = traced_exception_of(&traced::throws_on);
+  CHECK(info_of(effect).trace().find("traced::throws_on()") != std::string::npos);
+  CHECK(caught_as<std::nested_exception>(effect, [](const std::nested_exception& caught) {
+          return info_of(caught.nested_ptr()).trace();
+        }).empty());
+
+  // Nobody has noted it; nor is that of another exception told.
+  CHECK(info_of(sent_of(&traced::throws_unknown)).trace().empty());
+}
+
 TEST_CASE("exceptions: of a thousand causes the first come along", "[remote_exception][nested]") {
   std::exception_ptr deep = std::make_exception_ptr(std::runtime_error{"0"});
   for (int i = 1; i < 1000; ++i) {

@@ -36,7 +36,8 @@ namespace conc::inline CONC_ABI {
 ///     }
 ///
 /// The function, its arguments and whatever they are made of travel as bytes, so they must be picklable: no pointers, no
-/// references. What it returns is dropped. An exception that leaves it is printed to stderr, and the process ends with 1.
+/// references. What it returns is dropped. An exception that leaves it is printed to stderr, with the calls that led to the
+/// throw, and the process ends with 1.
 /// The process leads a group of its own, so that Ctrl-C reaches only the program; it reads /dev/null, writes where the program
 /// does, and ends with the program, however that ends. When the function has returned, the process waits for conc's
 /// threads in it that are no daemons, and runs neither destructors of statics nor exit handlers.

@@ -200,7 +200,8 @@ class ProcessPool final : public ExitHook {
 /// A task is a function pointer, or a callable that holds nothing but plain values or can be pickled; its arguments and its
 /// result must be picklable. Whatever else is a compile error. Function, arguments and result travel as bytes, so
 /// nothing is shared with the task, globals included. What it throws arrives with its type if that is a standard one, one
-/// of conc's or registered (register_exception), with RemoteInfo as a second base; else as a RemoteError.
+/// of conc's or registered (register_exception), with RemoteInfo as a second base, which also tells where it was thrown;
+/// else as a RemoteError.
 ///
 /// Call process_init() first in main.
 ///

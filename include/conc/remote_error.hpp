@@ -27,8 +27,8 @@ namespace conc::inline CONC_ABI {
 /// @par Python          as the cause of type _RemoteTraceback in concurrent.futures.process; there it holds a text.
 class [[gnu::visibility("default")]] RemoteInfo {
  public:
-  RemoteInfo(std::string type, std::string message, int pid)
-      : text_{std::make_shared<const Text>(Text{std::move(type), std::move(message)})}, pid_{pid} {}
+  RemoteInfo(std::string type, std::string message, int pid, std::string trace = {})
+      : text_{std::make_shared<const Text>(Text{std::move(type), std::move(message), std::move(trace)})}, pid_{pid} {}
 
   /// The name of the exception's type, as it was thrown: "app::NoSuchRow".
   const std::string& type() const noexcept { return text_->type; }
@@ -39,10 +39,17 @@ class [[gnu::visibility("default")]] RemoteInfo {
   /// The process in which it was thrown.
   int pid() const noexcept { return pid_; }
 
+  /// The calls in that process that led to the throw, innermost first, a line each, up to 64: the names of functions where
+  /// the program exports them (link with -rdynamic), else file and offset, for addr2line. Of an exception that was thrown
+  /// again on its way out of the task: those that led to the last throw. Empty of a cause (std::nested_exception), which the
+  /// task has caught, and on processors other than x86-64 and AArch64.
+  const std::string& trace() const noexcept { return text_->trace; }
+
  private:
   struct Text {
     std::string type;
     std::string message;
+    std::string trace;
   };
   std::shared_ptr<const Text> text_;  // shared: copies of exceptions must not throw. Never moved from: there is no move
   int pid_;

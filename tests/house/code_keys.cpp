@@ -106,7 +106,8 @@ std::string run(const Offer& offer) {
   } else {
     try {
       conc::Unpickler call{std::as_bytes(std::span{offer.call})};
-      code(call, pickler);
+      auto run_code = [code, &call, &pickler] { code(call, pickler); };
+      conc::detail::call_traced(run_code);
     } catch (...) {
       bytes.truncate(0);
       bytes.append("E", 1);
@@ -142,6 +143,8 @@ std::string told(const std::string& result) {
   try {
     std::rethrow_exception(exception);
   } catch (const std::exception& error) {
+    const auto* const info = dynamic_cast<const conc::RemoteInfo*>(&error);
+    check(info != nullptr && info->trace().find("      at ") == 0, "it is not known where that was thrown");
     return told(error);
   }
 }

@@ -26,6 +26,7 @@ FLOORS = {
     # What CONC_DEBUG knows of locks; without it tracker.hpp stands alone.
     "detail/hold.hpp": 1,
     "detail/backtrace.hpp": 1,
+    "detail/throw_trace.hpp": 1.5,
     "detail/lock_report.hpp": 1.3,
     "detail/lock_graph.hpp": 1.6,
     "detail/tracker.hpp": 1.8,

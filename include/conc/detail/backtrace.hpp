@@ -22,7 +22,8 @@ struct Free {
   void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
-/// The readable form of a mangled name, without conc's inline namespace; what is none comes back as it is.
+/// The readable form of a mangled name, without conc's inline namespace, and with std::string by that name; what is none comes
+/// back as it is.
 inline std::string demangle(const std::string& mangled) {
   int status = 0;
   const std::unique_ptr<char, Free> text{abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status)};
@@ -30,10 +31,16 @@ inline std::string demangle(const std::string& mangled) {
     return mangled;
   }
   std::string readable{text.get()};
-  constexpr std::string_view kInline = CONC_DETAIL_TEXT(CONC_ABI) "::";
-  for (std::size_t at = 0; (at = readable.find(kInline, at)) != std::string::npos;) {
-    readable.erase(at, kInline.size());
-  }
+  const auto replace = [&readable](std::string_view part, std::string_view by) {
+    for (std::size_t at = 0; (at = readable.find(part, at)) != std::string::npos; at += by.size()) {
+      readable.replace(at, part.size(), by);
+    }
+  };
+  replace(CONC_DETAIL_TEXT(CONC_ABI) "::", "");
+  replace("std::__1::", "std::");
+  replace("std::__cxx11::", "std::");
+  replace("std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
+  replace("std::basic_string<char, std::char_traits<char>, std::allocator<char>>", "std::string");
   return readable;
 }
 
@@ -55,14 +62,18 @@ inline std::string name_of_function(const void* address) {
   return demangle(std::string{place.substr(open + 1, plus - open - 1)});
 }
 
-/// One line per call, innermost first; calls inside conc's own instruments are left out where they have names.
+/// One line per call, innermost first. Left out where they have names: calls inside conc's own instruments, those by which the
+/// C++ runtime throws, and those by which std::apply and std::invoke get to what they call.
 inline std::string describe_frames(void* const* frames, int count) {
   const std::unique_ptr<char*, Free> symbols{backtrace_symbols(frames, count)};
-  const auto is_of_an_instrument = [](const std::string& function) {
-    for (const char* const scope :
+  const auto is_left_out = [](const std::string& function) {
+    for (const char* const part :
          {"::detail::Explorer::", "::detail::FiberContext::", "::sync::simulated::", "::testing::internal::",
-          "::detail::CallStack::", "::detail::LockGraph::", "::detail::Tracker::"}) {
-      if (function.find(scope) != std::string::npos) {
+          "::detail::CallStack::", "::detail::LockGraph::", "::detail::Tracker::", "::detail::WorkerLoop::",
+          "::detail::MapCall<", "::detail::call_with<", "call_traced", "_Unwind_RaiseException",
+          "_Unwind_Resume_or_Rethrow", "__cxa_throw", "__cxa_rethrow", "std::apply<", "std::__apply",
+          "std::__invoke"}) {
+      if (function.find(part) != std::string::npos) {
         return true;
       }
     }
@@ -79,7 +90,7 @@ inline std::string describe_frames(void* const* frames, int count) {
       continue;
     }
     const std::string function = demangle(std::string{line.substr(open + 1, plus - open - 1)});
-    if (!is_of_an_instrument(function)) {
+    if (!is_left_out(function)) {
       const std::string_view offset = line.substr(plus, line.find(')', plus) - plus);
       text.append("      at ").append(function.empty() ? std::string{line.substr(0, open)} : function);
       text.append(offset).append("\n");

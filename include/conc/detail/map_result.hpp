@@ -48,9 +48,15 @@ struct MapCall {
   using R = FutureResult<decltype(std::apply(std::declval<F&>(), std::declval<Items>()))>;
 
   MapChunk<R> operator()() {
+    return run([](auto& calls) { calls(); });
+  }
+
+  /// @param run_calls  calls what it is given
+  template <class RunCalls>
+  MapChunk<R> run(RunCalls run_calls) {
     MapChunk<R> chunk;
     chunk.results.reserve(items.size());
-    try {
+    auto calls = [this, &chunk] {
       for (Items& item : items) {
         if constexpr (std::is_void_v<R>) {
           std::apply(fn, std::move(item));
@@ -61,6 +67,9 @@ struct MapCall {
           chunk.results.push_back({std::apply(fn, std::move(item))});
         }
       }
+    };
+    try {
+      run_calls(calls);
     } catch (...) {
       if (must_go_on()) {
         throw;

@@ -11,6 +11,7 @@
 
 #include <conc/detail/code_table.hpp>
 #include <conc/detail/remote_exception.hpp>
+#include <conc/detail/throw_trace.hpp>
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <cstdint>
@@ -224,6 +225,16 @@ constexpr void check_remote_call() {
   RemoteCall<F, Args...>::check();
 }
 
+template <class F, class... Args>
+decltype(auto) call_with(F& fn, std::tuple<Args...>& args) {
+  return std::apply(std::move(fn), std::move(args));
+}
+/// What map() submits keeps an exception beside the results: where it was thrown must be noted before that.
+template <class F, class Items>
+auto call_with(MapCall<F, Items>& map, std::tuple<>& /*none*/) {
+  return map.run([](auto& calls) { call_traced(calls); });
+}
+
 [[gnu::visibility("default")]] inline constinit CodeTable<Thunk> code_table{};
 
 /// What check_remote_call accepts has a key and code. Hidden: each module has its own, which comes and goes with it.
@@ -246,9 +257,9 @@ struct __attribute__((visibility("hidden"))) RemoteCode {
       std::tuple<Args...> args{call.get<Args>()...};  // in their order, as braces have it
       call.expect_end();
       if constexpr (std::is_void_v<Result>) {
-        std::apply(std::move(fn), std::move(args));
+        call_with(fn, args);
       } else {
-        result(std::apply(std::move(fn), std::move(args)));
+        result(call_with(fn, args));
       }
     }
   }

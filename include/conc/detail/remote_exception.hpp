@@ -8,6 +8,7 @@
 #include <conc/detail/byte_buffer.hpp>
 #include <conc/detail/code_table.hpp>
 #include <conc/detail/future_core.hpp>
+#include <conc/detail/throw_trace.hpp>
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <conc/remote_error.hpp>
@@ -119,6 +120,7 @@ struct ExceptionRecord {
   CodeKey key{};  // of its ExceptionCode; zero if it has none
   std::string type{};
   std::string message{};
+  std::string trace{};
   std::int32_t pid = 0;  // zero: the process that sends it
   ByteBuffer value{};
 };
@@ -198,22 +200,27 @@ inline ExceptionRecord record(const std::exception_ptr& exception, Pickler& pick
     made.type = info.type();
     made.message = info.message();
     made.pid = info.pid();
+    made.trace = info.trace();
   });
   return made;
 }
 
 /// Writes an exception and what it is nested in. Whatever the exception does when it is looked at, it is written: at least
-/// the name of its type.
+/// the name of its type. If it has left a call_traced(), this is to be called in the same thread, before the next one.
 /// @throws std::bad_alloc
 inline void save_exception(Pickler& pickler, const std::exception_ptr& exception) {
   std::exception_ptr next = exception;
+  const std::string trace = take_throw_trace();
   for (std::size_t depth = 1; next != nullptr; ++depth) {
-    const ExceptionRecord made = record(next, pickler);
+    ExceptionRecord made = record(next, pickler);
+    if (depth == 1 && made.pid == 0) {
+      made.trace = trace;
+    }
     std::exception_ptr cause;
     if (depth < kMostCauses) {
       look_at<std::nested_exception>(next, [&cause](const std::nested_exception& it) { cause = it.nested_ptr(); });
     }
-    pickler(made.key.hash, made.key.offset, made.type, made.message, made.pid,
+    pickler(made.key.hash, made.key.offset, made.type, made.message, made.trace, made.pid,
             std::string{reinterpret_cast<const char*>(made.value.data()), made.value.size()}, cause != nullptr);
     next = std::move(cause);
   }
@@ -243,7 +250,7 @@ inline std::exception_ptr catch_raised(const ExceptionCode& code, const ByteBuff
 
 /// Makes the exception from its record. If that fails, it becomes a RemoteError.
 inline std::exception_ptr revive(const ExceptionRecord& record, const std::exception_ptr& cause) {
-  const RemoteInfo info{record.type, record.message, record.pid};
+  const RemoteInfo info{record.type, record.message, record.pid, record.trace};
   if (const ExceptionCode* const code = find_exception(record.key)) {
     if (std::exception_ptr exception = catch_raised(*code, record.value, info, cause)) {
       return exception;
@@ -265,7 +272,7 @@ inline std::exception_ptr load_exception(Unpickler& pickled, int pid) {
       throw PickleError{"an exception with more than " + std::to_string(kMostCauses) + " causes"};
     }
     ExceptionRecord& read = records.emplace_back();
-    pickled(read.key.hash, read.key.offset, read.type, read.message, read.pid);
+    pickled(read.key.hash, read.key.offset, read.type, read.message, read.trace, read.pid);
     const auto value = pickled.get<std::string>();
     read.value.append(value.data(), value.size());
     read.pid = read.pid == 0 ? pid : read.pid;

@@ -16,6 +16,7 @@
 #include <conc/detail/remote_code.hpp>
 #include <conc/detail/remote_exception.hpp>
 #include <conc/detail/sync.hpp>
+#include <conc/detail/throw_trace.hpp>
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <cstddef>
@@ -231,7 +232,8 @@ class WorkerLoop {
         run_call(bytes, unwanted);
       });
     } catch (...) {
-      const std::string line = "Exception in process " + name + ": " + describe(std::current_exception()) + "\n";
+      const std::string line =
+          "Exception in process " + name + ": " + describe(std::current_exception()) + "\n" + take_throw_trace();
       std::fwrite(line.data(), 1, line.size(), stderr);
       status = 1;
     }
@@ -261,7 +263,8 @@ class WorkerLoop {
           "the worker process does not know the code of the call: it came with a plugin that was loaded "
           "after the worker was started (see ProcessPoolOptions::preload)"};
     }
-    thunk(bytes, result);
+    auto run = [thunk, &bytes, &result] { thunk(bytes, result); };
+    call_traced(run);
   }
 
   void write_all() const noexcept {
