@@ -4,6 +4,7 @@
 // stdout: after process_init(): nothing is left
 // stdout: after pools and processes: nothing is left
 // stdout: with a static pool: nothing is left
+// stdout: with pools and processes in workers: nothing is left
 // stdout: with a server that is stopped: nothing is left
 // stdout: with a server that was killed: nothing is left
 // stdout: with a process that the exit starts: nothing is left
@@ -60,6 +61,19 @@ void use_both() {
   run_process(true);
 }
 
+void use_both_in_workers() {
+  const auto use = [] {
+    use_pool();
+    run_process(false);
+  };
+  conc::ProcessPoolExecutor pool{2};
+  for (int i = 0; i < 4; ++i) pool.submit(use).result();
+  conc::Process process{use};
+  process.start();
+  process.join();
+  if (process.exitcode() != 0) std::abort();
+}
+
 /// Ends as a process of its own that knows nothing of the other's functions for fork() and vfork().
 void have_children_that_exit() {
   for (pid_t (*const make)() : {&::fork, &::_Fork}) {
@@ -100,6 +114,7 @@ int main() {
       {"after process_init()", [] {}},
       {"after pools and processes", &use_both},
       {"with a static pool", &use_static_pool},
+      {"with pools and processes in workers", &use_both_in_workers},
       {"with a server that is stopped",
        [] {
          use_pool();

@@ -14,8 +14,8 @@
 ///   the server    takes its workers along: the system kills them. This process sees the end of the socket.
 ///   this process  is seen by the server, by a pidfd and by the end of the socket, whichever comes first: a child that this
 ///                 process has forked may hold the socket open. It kills all workers with their process groups. When
-///                 this process exits, it ends the server and waits for it: a server that is left to process 1 stays a
-///                 zombie where that waits for nobody, as in many containers.
+///                 this process exits, or ends as a worker, it ends the server and waits for it: a server that is left to
+///                 process 1 stays a zombie where that waits for nobody, as in many containers.
 #pragma once
 
 #include <fcntl.h>
@@ -233,6 +233,7 @@ class ForkServer {
   }
 
   static int forget_in_children() noexcept;
+  static void end_with_worker() noexcept;
 
   void launch() {
     if (!children_forget_ && forget_in_children_() != 0) {
@@ -283,6 +284,7 @@ class ForkServer {
     forked_ = false;
     workers_ = 0;
     ++servers_;
+    before_worker_ends = &end_with_worker;
   }
 
   /// What the new process does first: it lets go of all that is the program's.
@@ -421,6 +423,8 @@ struct ForkServerEnd {
 #if defined(__clang__)
 #pragma clang diagnostic pop
 #endif
+
+inline void ForkServer::end_with_worker() noexcept { fork_server.end_at_exit(); }
 
 inline int ForkServer::forget_in_children() noexcept {
   return pthread_atfork(nullptr, nullptr, [] { fork_server.forget(); });

@@ -288,6 +288,10 @@ class WorkerLoop {
   std::vector<Kept> kept_;
 };
 
+/// What else a worker process has to do before it ends: it has had a pool of its own. Null if there is nothing.
+using BeforeEnd = void (*)() noexcept;
+[[gnu::visibility("default")]] inline constinit BeforeEnd before_worker_ends = nullptr;
+
 /// What a worker process does from its start to its end: the calls that come through one pipe, until that is closed.
 /// Results go into the other one.
 [[noreturn]] inline void serve(int calls, int results) noexcept {
@@ -295,6 +299,9 @@ class WorkerLoop {
   {
     WorkerLoop loop{calls, results};
     status = loop.run();
+  }
+  if (before_worker_ends != nullptr) {
+    before_worker_ends();
   }
   std::fflush(nullptr);
   ::_exit(status);  // what the program has registered with atexit is not for its workers
