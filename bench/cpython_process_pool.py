@@ -27,6 +27,10 @@ def same(value):
     return value
 
 
+def refuse(value):
+    raise IndexError(f"no value {value}")
+
+
 def length_of(payload):
     return len(payload)
 
@@ -51,6 +55,19 @@ def tasks(pool, count):
     futures = [pool.submit(same, i) for i in range(count)]
     total = sum(future.result() for future in futures)
     assert total == count * (count - 1) // 2
+    return ns_since(begin) / count
+
+
+def throws(pool, count):
+    begin = time.perf_counter_ns()
+    futures = [pool.submit(refuse, i) for i in range(count)]
+    caught = 0
+    for future in futures:
+        try:
+            future.result()
+        except IndexError:
+            caught += 1
+    assert caught == count
     return ns_since(begin) / count
 
 
@@ -139,6 +156,7 @@ def measure_tasks(figures, who, method, workers, count):
         tasks(pool, 100)
         figures.measure(who, f"ProcessPool_round_trip/workers:{workers}", lambda: round_trip(pool, count // 20))
         figures.measure(who, f"ProcessPool_tasks/workers:{workers}", lambda: tasks(pool, count))
+        figures.measure(who, f"ProcessPool_throws/workers:{workers}", lambda: throws(pool, count // 10))
         for chunk in (1, 100, 1_000):
             figures.measure(who, f"ProcessPool_map/workers:{workers}/chunk:{chunk}",
                             lambda: mapped(pool, count * (1 if chunk == 1 else 10), chunk))

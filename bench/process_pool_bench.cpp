@@ -14,6 +14,7 @@
 #include <fstream>
 #include <numeric>
 #include <optional>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -38,6 +39,7 @@ constexpr std::int64_t kTasks = 20'000;
 constexpr std::size_t kWatched = std::size_t{256} << 20;
 
 std::int64_t same(std::int64_t value) { return value; }
+std::int64_t refuse(std::int64_t value) { throw std::out_of_range{"no value " + std::to_string(value)}; }
 std::size_t length_of(const Bytes& payload) { return payload.size(); }
 Bytes payload_of(std::size_t size) { return Bytes(size, 'x'); }
 Bytes back(Bytes payload) { return payload; }
@@ -110,6 +112,29 @@ void BM_ProcessPool_tasks(benchmark::State& state) {
 void BM_ProcessPool_prefetch(benchmark::State& state) {
   ProcessPoolExecutor pool{{.max_workers = 2, .prefetch = static_cast<std::size_t>(state.range(0))}};
   submit_and_take(state, pool);
+}
+
+/// What does a task cost that throws, and whose exception is caught?
+void BM_ProcessPool_throws(benchmark::State& state) {
+  constexpr std::int64_t kThrows = 2'000;
+  ProcessPoolExecutor pool{static_cast<int>(state.range(0))};
+  std::vector<conc::Future<std::int64_t>> futures;
+  futures.reserve(kThrows);
+  measure(state, kThrows, [&] {
+    for (std::int64_t i = 0; i < kThrows; ++i) {
+      futures.push_back(pool.submit(refuse, i));
+    }
+    std::int64_t caught = 0;
+    for (auto& future : futures) {
+      try {
+        future.result();
+      } catch (const std::out_of_range&) {
+        ++caught;
+      }
+    }
+    check(state, caught == kThrows);
+    futures.clear();
+  });
 }
 
 /// What does an item cost of which many travel together?
@@ -259,6 +284,7 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 
 BENCHMARK(BM_ProcessPool_round_trip)->Name("BM_ProcessPool_round_trip/conc")->Apply(some_workers);
 BENCHMARK(BM_ProcessPool_tasks)->Name("BM_ProcessPool_tasks/conc")->Apply(some_workers);
+BENCHMARK(BM_ProcessPool_throws)->Name("BM_ProcessPool_throws/conc")->Apply(some_workers);
 BENCHMARK(BM_ProcessPool_prefetch)->Name("BM_ProcessPool_prefetch/conc")->Apply(depths);
 BENCHMARK(BM_ProcessPool_map)->Name("BM_ProcessPool_map/conc")->Apply(chunks);
 BENCHMARK(BM_ProcessPool_start<StartMethod::fork_server>)->Name("BM_ProcessPool_start/conc")->Apply(starts);
