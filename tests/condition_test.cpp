@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <conc/condition.hpp>
+#include <conc/semaphore.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -348,18 +349,21 @@ TEMPLATE_TEST_CASE("Condition: wait_for asks the predicate with the lock held un
   conc::Condition<TestType> condition;
   int value = 0;
   int asked = 0;
+  conc::Semaphore answers{0};
   bool held = true;
   bool result = false;
   Worker waiter{[&] {
     const conc::ScopedLock guard{condition};
     result = condition.wait_for([&] {
       ++asked;
+      answers.release();
       held = held && !is_free(condition);
       return value == 3;
     });
     held = held && !is_free(condition);
   }};
   for (int i = 1; i <= 3; ++i) {
+    answers.acquire();  // the sleep before is over
     CHECK(waiter.falls_asleep_on(&condition));
     const conc::ScopedLock guard{condition};
     CHECK(asked == i);

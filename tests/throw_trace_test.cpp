@@ -15,7 +15,8 @@
 
 #include "support.hpp"
 
-using conc::detail::take_throw_trace;
+/// Told once, as the worker would send it.
+static std::string take_throw_trace() { return conc::detail::describe_places(conc::detail::take_throw_trace().all()); }
 
 // Not in an unnamed namespace: the program exports their names. Cold: their throws stay with the rest of them.
 namespace traced {

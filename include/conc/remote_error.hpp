@@ -5,6 +5,7 @@
 #pragma once
 
 #include <conc/detail/code_table.hpp>
+#include <conc/detail/throw_trace.hpp>
 #include <conc/error.hpp>
 #include <conc/pickle.hpp>
 #include <concepts>
@@ -17,6 +18,7 @@
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace conc::inline CONC_ABI {
 
@@ -27,14 +29,14 @@ namespace conc::inline CONC_ABI {
 /// @par Python          as the cause of type _RemoteTraceback in concurrent.futures.process; there it holds a text.
 class [[gnu::visibility("default")]] RemoteInfo {
  public:
-  RemoteInfo(std::string type, std::string message, int pid, std::string trace = {})
-      : text_{std::make_shared<const Text>(Text{std::move(type), std::move(message), std::move(trace)})}, pid_{pid} {}
+  RemoteInfo(std::string type, std::string message, int pid, std::vector<detail::CodePlace> trace = {})
+      : what_{std::make_shared<const What>(What{std::move(type), std::move(message), std::move(trace)})}, pid_{pid} {}
 
   /// The name of the exception's type, as it was thrown: "app::NoSuchRow".
-  const std::string& type() const noexcept { return text_->type; }
+  const std::string& type() const noexcept { return what_->type; }
 
   /// What its what() returned there; empty if it is no std::exception.
-  const std::string& message() const noexcept { return text_->message; }
+  const std::string& message() const noexcept { return what_->message; }
 
   /// The process in which it was thrown.
   int pid() const noexcept { return pid_; }
@@ -42,16 +44,24 @@ class [[gnu::visibility("default")]] RemoteInfo {
   /// The calls in that process that led to the throw, innermost first, a line each, up to 64: the names of functions where
   /// the program exports them (link with -rdynamic), else file and offset, for addr2line. Of an exception that was thrown
   /// again on its way out of the task: those that led to the last throw. Empty of a cause (std::nested_exception), which the
-  /// task has caught, and on processors other than x86-64 and AArch64.
-  const std::string& trace() const noexcept { return text_->trace; }
+  /// task has caught; of what conc has thrown before the task began, for example because it could not be unpickled; on
+  /// processors other than x86-64 and AArch64; and with -mcmodel=large.
+  ///
+  /// @throws std::bad_alloc
+  /// @par Cost   names are looked up now, each among all that its module exports: microseconds, or some 100 µs a line in a
+  ///             program that exports 100,000 names. Without this call: the worker takes some 10 µs to note the calls.
+  std::string trace() const { return detail::describe_places(what_->trace); }
+
+  /// For conc itself.
+  const std::vector<detail::CodePlace>& places() const noexcept { return what_->trace; }
 
  private:
-  struct Text {
+  struct What {
     std::string type;
     std::string message;
-    std::string trace;
+    std::vector<detail::CodePlace> trace;
   };
-  std::shared_ptr<const Text> text_;  // shared: copies of exceptions must not throw. Never moved from: there is no move
+  std::shared_ptr<const What> what_;  // shared: copies of exceptions must not throw. Never moved from: there is no move
   int pid_;
 
  public:

@@ -468,10 +468,10 @@ TEST_CASE("ThreadPoolExecutor: the destructor of a result may wait for tasks of 
     conc::Event* begun;
     conc::Event* end;
   };
-  conc::ThreadPoolExecutor pool{2};
   conc::Event let_go;
   conc::Event begun;
   conc::Event end;
+  conc::ThreadPoolExecutor pool{2};
   pool.submit([&] {
     let_go.wait();
     return Waits{begun, end};

@@ -61,6 +61,28 @@ std::string fail(int n) {
   }
 }
 
+int destroyed = 0;
+struct Counted {
+  ~Counted() { ++destroyed; }
+};
+
+/// Has a handler and a destructor, wherever a compiler puts its code.
+template <int N>
+struct Careful {
+  std::string operator()(int n) const {
+    destroyed = 0;
+    try {
+      const Counted counted;
+      if (n != 0) {
+        throw n;
+      }
+    } catch (int thrown) {
+      return std::to_string(N) + " handles " + std::to_string(thrown) + ", destroyed " + std::to_string(destroyed);
+    }
+    return "nothing was thrown";
+  }
+};
+
 void offer_own(Offers& offers) {
   offer(offers, "main's lambda 1", lambda(), 1);
   offer(offers, "main's functor 6", Functor{3}, 2);
@@ -72,6 +94,8 @@ void offer_own(Offers& offers) {
   offer(offers, "template's lambda 7", lambda_of_template<long>(), 6L);
   offer(offers, "captured 7 and x", [seven = 7, x = 'x'] { return "captured " + std::to_string(seven) + " and " + x; });
   offer(offers, "ProgramError: it failed, because of std::out_of_range: 5 is too many", &fail, 5);
+  offer(offers, "1 handles 6, destroyed 1", Careful<1>{}, 6);
+  offer(offers, "2 handles 7, destroyed 1", Careful<2>{}, 7);
   // Two lambdas with one body and two captures: a linker may fold their code into one.
   offer(offers, "8", [n = 8] { return std::to_string(n); });
   offer(offers, "9", [n = 9] { return std::to_string(n); });
@@ -106,8 +130,7 @@ std::string run(const Offer& offer) {
   } else {
     try {
       conc::Unpickler call{std::as_bytes(std::span{offer.call})};
-      auto run_code = [code, &call, &pickler] { code(call, pickler); };
-      conc::detail::call_traced(run_code);
+      code(call, pickler);
     } catch (...) {
       bytes.truncate(0);
       bytes.append("E", 1);

@@ -19,17 +19,18 @@ LONG = os.environ.get("CONC_LONG") == "1"
 PIE = ["-fPIE", "-ffunction-sections", "-fdata-sections"]
 LTO = ["-O2", "-flto=auto", "-ffunction-sections"]
 FOLDED = ["-pie", "-fuse-ld=lld", "-Wl,--icf=all,--gc-sections"]
+GOLD = ["-pie", "-fuse-ld=gold", "-Wl,--gc-sections"]
 FORMS = {
     "g++": [
-        (PIE, [["-pie"], ["-static-pie"], ["-static"], ["-pie", "-Wl,--gc-sections"]]),
+        (PIE, [["-pie"], ["-static-pie"], ["-static"], ["-pie", "-Wl,--gc-sections"], GOLD]),
         ([*LTO, "-fno-pie"], [["-no-pie", "-Wl,--gc-sections"]]),
         (["-fPIE", "-O1", "-fsanitize=thread"], [["-pie"]]),
     ],
     "clang 14": [(["-O2", *PIE], [FOLDED, ["-no-pie"]])],
-    "clang 19": [(["-stdlib=libc++", "-fPIE"], [["-pie"]])],
+    "clang 19": [(["-stdlib=libc++", "-O2", "-fPIE"], [["-pie"]])],
 }
 EVERY = [
-    (["-O2", *PIE], [["-pie"], ["-pie", "-Wl,--gc-sections"], ["-static-pie"], FOLDED, [*FOLDED, "-Wl,--build-id=none"]]),
+    (["-O2", *PIE], [["-pie"], ["-pie", "-Wl,--gc-sections"], ["-static-pie"], FOLDED, [*FOLDED, "-Wl,--build-id=none"], GOLD]),
     (["-fno-pie"], [["-no-pie"], ["-static"]]),
     (["-fPIE", "-O1", "-fsanitize=thread"], [["-pie"]]),
     (["-fPIE", "-fsanitize=address,undefined"], [["-pie"]]),
@@ -37,7 +38,7 @@ EVERY = [
 LONG_FORMS = {
     "g++": [*EVERY, *FORMS["g++"], ([*LTO, "-fPIE"], [["-pie", "-Wl,--gc-sections"]])],
     "clang 14": [*EVERY, ([*LTO, "-fPIE"], [FOLDED]), ([*LTO, "-fno-pie"], [["-no-pie", *FOLDED[1:]]])],
-    "clang 19": [*EVERY, *FORMS["clang 19"]],
+    "clang 19": [*EVERY, *FORMS["clang 19"], (["-O2", "-flto", "-fPIE"], [["-pie", "-fuse-ld=gold"]])],
 }
 
 

@@ -344,7 +344,7 @@ class Explorer final : private sync::simulated::Machine {
   // ---- after a failure ----
 
   static void locate(Fiber& fiber) noexcept {
-    fiber.frame_count = backtrace(fiber.frames, Fiber::kFrames);
+    fiber.frame_count = note_calls(fiber.frames, Fiber::kFrames);
     race_detector::release(&fiber);  // it is over, as if it had ended
   }
 

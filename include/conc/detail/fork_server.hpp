@@ -284,7 +284,7 @@ class ForkServer {
     forked_ = false;
     workers_ = 0;
     ++servers_;
-    before_worker_ends = &end_with_worker;
+    before_worker_ends = end_with_worker_;
   }
 
   /// What the new process does first: it lets go of all that is the program's.
@@ -400,8 +400,9 @@ class ForkServer {
   bool forked_ = false;        // this process is a child of the one that had the server
   std::uint64_t servers_ = 0;  // how many there have been
   std::size_t workers_ = 0;    // of this one, whose status was not asked for yet
-  // That of the module in which this lies: what pthread_atfork is given is gone when the module is unloaded that calls it.
+  // Those of the module in which this lies: what the calling module has is gone when that is unloaded.
   int (*const forget_in_children_)() noexcept = &forget_in_children;
+  const BeforeEnd end_with_worker_ = &end_with_worker;
   bool children_forget_ = false;
 };
 

@@ -3,8 +3,6 @@
 /// What the LockGraph reports: circles of locks, with the calls that took them; as data and as text.
 #pragma once
 
-#include <execinfo.h>
-
 #include <conc/detail/backtrace.hpp>
 #include <conc/detail/hold.hpp>
 #include <conc/detail/sync.hpp>
@@ -20,7 +18,7 @@ namespace conc::inline CONC_ABI::detail {
 
 struct CallStack {
   static constexpr int kDepth = 24;
-  [[gnu::noinline]] void capture() noexcept { count = backtrace(frames, kDepth); }
+  [[gnu::noinline]] void capture() noexcept { count = note_calls(frames, kDepth); }
   void* frames[kDepth];
   int count = 0;
 };

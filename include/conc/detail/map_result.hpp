@@ -53,7 +53,7 @@ struct MapCall {
 
   /// @param run_calls  calls what it is given
   template <class RunCalls>
-  MapChunk<R> run(RunCalls run_calls) {
+  [[gnu::visibility("hidden")]] MapChunk<R> run(RunCalls run_calls) {
     MapChunk<R> chunk;
     chunk.results.reserve(items.size());
     auto calls = [this, &chunk] {

@@ -219,20 +219,15 @@ struct RemoteCall<MapCall<F, std::tuple<Items...>>> : RemoteCall<F, Items...> {
   using Received = MapChunk<typename MapCall<F, std::tuple<Items...>>::R>;
 };
 
+template <class F>
+inline constexpr bool is_map_call = false;
+template <class F, class Items>
+inline constexpr bool is_map_call<MapCall<F, Items>> = true;
+
 /// Says at compile time what is wrong with the call of an F with decayed Args in another process, and what to write instead.
 template <class F, class... Args>
 constexpr void check_remote_call() {
   RemoteCall<F, Args...>::check();
-}
-
-template <class F, class... Args>
-decltype(auto) call_with(F& fn, std::tuple<Args...>& args) {
-  return std::apply(std::move(fn), std::move(args));
-}
-/// What map() submits keeps an exception beside the results: where it was thrown must be noted before that.
-template <class F, class Items>
-auto call_with(MapCall<F, Items>& map, std::tuple<>& /*none*/) {
-  return map.run([](auto& calls) { call_traced(calls); });
 }
 
 [[gnu::visibility("default")]] inline constinit CodeTable<Thunk> code_table{};
@@ -256,12 +251,26 @@ struct __attribute__((visibility("hidden"))) RemoteCode {
       F fn = load_callable<F>(call);
       std::tuple<Args...> args{call.get<Args>()...};  // in their order, as braces have it
       call.expect_end();
-      if constexpr (std::is_void_v<Result>) {
-        call_with(fn, args);
-      } else {
-        result(call_with(fn, args));
-      }
+      call_and_save(fn, args, result, std::index_sequence_for<Args...>{});
     }
+  }
+
+  /// Calls without std::apply and std::invoke, whose frames would be more than half of a short trace.
+  template <std::size_t... Index>
+  static void call_and_save(F& fn, std::tuple<Args...>& args, Pickler& result, std::index_sequence<Index...> /*all*/) {
+    auto call = [&fn, &args, &result]() {
+      static_cast<void>(args);
+      if constexpr (is_map_call<F>) {
+        // It keeps an exception beside the results: where that was thrown must be noted before.
+        result(fn.run([](auto& calls) { detail::call_traced(calls); }));
+      } else if constexpr (std::is_void_v<Result>) {
+        static_cast<void>(result);
+        std::move(fn)(std::get<Index>(std::move(args))...);
+      } else {
+        result(std::move(fn)(std::get<Index>(std::move(args))...));
+      }
+    };
+    detail::call_traced(call);
   }
 
   static typename CodeTable<Thunk>::Node& entry() {

@@ -120,7 +120,7 @@ struct ExceptionRecord {
   CodeKey key{};  // of its ExceptionCode; zero if it has none
   std::string type{};
   std::string message{};
-  std::string trace{};
+  std::vector<CodePlace> trace{};
   std::int32_t pid = 0;  // zero: the process that sends it
   ByteBuffer value{};
 };
@@ -200,7 +200,7 @@ inline ExceptionRecord record(const std::exception_ptr& exception, Pickler& pick
     made.type = info.type();
     made.message = info.message();
     made.pid = info.pid();
-    made.trace = info.trace();
+    made.trace = info.places();
   });
   return made;
 }
@@ -210,18 +210,21 @@ inline ExceptionRecord record(const std::exception_ptr& exception, Pickler& pick
 /// @throws std::bad_alloc
 inline void save_exception(Pickler& pickler, const std::exception_ptr& exception) {
   std::exception_ptr next = exception;
-  const std::string trace = take_throw_trace();
+  const ThrowPlaces trace = take_throw_trace();
   for (std::size_t depth = 1; next != nullptr; ++depth) {
-    ExceptionRecord made = record(next, pickler);
-    if (depth == 1 && made.pid == 0) {
-      made.trace = trace;
-    }
+    const ExceptionRecord made = record(next, pickler);
+    const std::span<const CodePlace> calls = depth == 1 && made.pid == 0 ? trace.all() : std::span{made.trace};
     std::exception_ptr cause;
     if (depth < kMostCauses) {
       look_at<std::nested_exception>(next, [&cause](const std::nested_exception& it) { cause = it.nested_ptr(); });
     }
-    pickler(made.key.hash, made.key.offset, made.type, made.message, made.trace, made.pid,
-            std::string{reinterpret_cast<const char*>(made.value.data()), made.value.size()}, cause != nullptr);
+    pickler(made.key.hash, made.key.offset, made.type, made.message, made.pid,
+            std::string{reinterpret_cast<const char*>(made.value.data()), made.value.size()});
+    pickler(static_cast<std::uint32_t>(calls.size()));
+    for (const CodePlace& call : calls) {
+      pickler(call.module, call.offset);
+    }
+    pickler(cause != nullptr);
     next = std::move(cause);
   }
 }
@@ -272,9 +275,13 @@ inline std::exception_ptr load_exception(Unpickler& pickled, int pid) {
       throw PickleError{"an exception with more than " + std::to_string(kMostCauses) + " causes"};
     }
     ExceptionRecord& read = records.emplace_back();
-    pickled(read.key.hash, read.key.offset, read.type, read.message, read.trace, read.pid);
+    pickled(read.key.hash, read.key.offset, read.type, read.message, read.pid);
     const auto value = pickled.get<std::string>();
     read.value.append(value.data(), value.size());
+    for (auto left = pickled.get<std::uint32_t>(); left > 0; --left) {
+      CodePlace& call = read.trace.emplace_back();
+      pickled(call.module, call.offset);
+    }
     read.pid = read.pid == 0 ? pid : read.pid;
   } while (pickled.get<bool>());
   std::exception_ptr exception;

@@ -8,41 +8,30 @@
 /// a personality routine of its own, which has no handler and nothing to clean up: when it is asked, it notes the stack.
 /// What is caught further in never gets that far, and costs nothing.
 ///
-/// Elsewhere than on x86-64 and AArch64, and where the assembler is given no .cfi directives, nothing is noted.
+/// Elsewhere than on x86-64 and AArch64, with -mcmodel=large, and where the assembler is given no .cfi directives, nothing
+/// is noted.
 #pragma once
 
 #include <unwind.h>
 
 #include <conc/detail/backtrace.hpp>
+#include <conc/detail/code_table.hpp>
 #include <conc/detail/sync.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <span>
 #include <string>
-#include <utility>
 
 namespace conc::inline CONC_ABI::detail {
 
-/// The calls that led to a throw, innermost first.
+/// The calls that led to the last throw that has left a call_traced() of this thread, innermost first.
 struct ThrowTrace {
   static constexpr int kDepth = 64;
-  void* frames[kDepth];
+  void* calls[kDepth];
   int count;
-  std::uintptr_t end;  // where the frame that asks was
 };
-
-/// Of the last exception that has left a call_traced() of this thread.
 [[gnu::visibility("default")]] inline constinit thread_local ThrowTrace throw_trace{};
-
-inline _Unwind_Reason_Code note_frame(_Unwind_Context* frame, void* into) {
-  auto& trace = *static_cast<ThrowTrace*>(into);
-  int is_next_instruction = 0;
-  const std::uintptr_t address = _Unwind_GetIPInfo(frame, &is_next_instruction);
-  if (address == trace.end || trace.count == ThrowTrace::kDepth) {
-    return _URC_END_OF_STACK;
-  }
-  // In the call, not behind it: a call that does not return can be the last instruction of its function.
-  trace.frames[trace.count++] = reinterpret_cast<void*>(address - (is_next_instruction == 0 ? 1 : 0));
-  return _URC_NO_REASON;
-}
 
 /// A personality routine: searching, it notes the stack. Hidden, so that its place is known when the program is linked.
 [[gnu::visibility("hidden")]] inline _Unwind_Reason_Code note_throw(int /*version*/, _Unwind_Action actions,
@@ -50,44 +39,77 @@ inline _Unwind_Reason_Code note_frame(_Unwind_Context* frame, void* into) {
                                                                     _Unwind_Exception* /*exception*/,
                                                                     _Unwind_Context* asked) {
   if ((actions & _UA_SEARCH_PHASE) != 0) {
-    throw_trace.count = 0;
-    throw_trace.end = _Unwind_GetIP(asked);
-    _Unwind_Backtrace(&note_frame, &throw_trace);
+    CallNotes notes{throw_trace.calls, ThrowTrace::kDepth, _Unwind_GetIP(asked)};
+    _Unwind_Backtrace(&CallNotes::note, &notes);
+    throw_trace.count = notes.count;
   }
   return _URC_CONTINUE_UNWIND;
 }
 
-/// Calls fn(argument) in a frame whose personality routine is note_throw. Nothing in it may need another one: no destructor,
-/// no handler, not those that a sanitizer adds either.
+/// Calls fn(argument) in a frame whose personality routine is note_throw. Nothing in it may need the one that it would have
+/// had: no destructor, no handler, none of a sanitizer's or profiler's, and nothing of fn itself.
 #if defined(__clang__)
-[[gnu::noinline, clang::disable_sanitizer_instrumentation]]
+[[gnu::noinline, gnu::no_instrument_function, clang::disable_sanitizer_instrumentation]]
 #else
-[[gnu::noipa, gnu::no_sanitize_thread]]
+[[gnu::noipa, gnu::no_instrument_function, gnu::no_sanitize_thread]]
 #endif
 inline void
 call_with_personality(void (*fn)(void*), void* argument) {
-  // 0x1b: its place is a distance from here, of four bytes.
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM) && defined(__x86_64__)
-  asm volatile(".cfi_personality 0x1b, %c0" : : "i"(&note_throw));
-#elif defined(__GCC_HAVE_DWARF2_CFI_ASM) && defined(__aarch64__)
-  asm volatile(".cfi_personality 0x1b, %c0" : : "S"(&note_throw));
+  // Its place is a distance from here, of four bytes (0x1b). For all that the compiler knows `fn` is changed here: a copy of
+  // this function for one fn would have that inlined. That note_throw is an operand is what a linker sees of its use.
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) && defined(__x86_64__) && !defined(__code_model_large__)
+  asm volatile(".cfi_personality 0x1b, %c1" : "+r"(fn) : "i"(&note_throw), "r"(&note_throw));
+#elif defined(__GCC_HAVE_DWARF2_CFI_ASM) && defined(__aarch64__) && !defined(__AARCH64_CMODEL_LARGE__)
+  asm volatile(".cfi_personality 0x1b, %c1" : "+r"(fn) : "S"(&note_throw), "r"(&note_throw));
 #endif
   fn(argument);
   asm volatile("");  // no jump, which would leave no frame
 }
 
-/// Calls call(). What it throws goes out; then take_throw_trace() tells where it was thrown.
+/// Calls call(). What it throws goes out; then take_throw_trace() tells where it was thrown. If another call_traced() is made
+/// in it, what comes out of that must be caught in it.
+/// Hidden: exported, its instances would have the longest names of all.
 template <class F>
-void call_traced(F& call) {
+[[gnu::visibility("hidden")]] void call_traced(F& call) {
   throw_trace.count = 0;
   call_with_personality([](void* it) { (*static_cast<F*>(it))(); }, &call);
 }
 
-/// The calls that led to the throw, innermost first, a line each; empty if nobody has noted them. Told once.
+/// The same, said so that another process of the program understands it.
+struct ThrowPlaces {
+  CodePlace calls[ThrowTrace::kDepth];
+  std::size_t count = 0;
+
+  std::span<const CodePlace> all() const noexcept { return {calls, count}; }
+};
+
+/// The calls that led to the throw; none if nobody has noted them. Told once. Needs no memory.
+inline ThrowPlaces take_throw_trace() noexcept {
+  ThrowPlaces places;
+  for (int i = 0; i < throw_trace.count; ++i) {
+    places.calls[places.count++] =
+        place_of(reinterpret_cast<std::uintptr_t>(throw_trace.calls[i])).value_or(CodePlace{});
+  }
+  throw_trace.count = 0;
+  return places;
+}
+
+/// One line per call, as describe_frames() has them.
 /// @throws std::bad_alloc
-inline std::string take_throw_trace() {
-  const int count = std::exchange(throw_trace.count, 0);
-  return count > 1 ? describe_frames(throw_trace.frames + 1, count - 1) : std::string{};  // without note_throw
+inline std::string describe_places(std::span<const CodePlace> calls) {
+  std::string text;
+  for (const CodePlace& call : calls) {
+    void* const address = reinterpret_cast<void*>(code_at(call));
+    std::string line = address != nullptr ? describe_frames(&address, 1) : "      at [";
+    if (line.find("at [") != std::string::npos) {  // in a static program, or in a library that is not loaded here
+      char offset[40];
+      std::snprintf(offset, sizeof offset, "+%#llx\n", static_cast<unsigned long long>(call.offset));
+      line = std::string{"      at "} + (address != nullptr ? "the program" : "a library that is not loaded here") +
+             offset;
+    }
+    text += line;
+  }
+  return text;
 }
 
 }  // namespace conc::inline CONC_ABI::detail

@@ -232,8 +232,8 @@ class WorkerLoop {
         run_call(bytes, unwanted);
       });
     } catch (...) {
-      const std::string line =
-          "Exception in process " + name + ": " + describe(std::current_exception()) + "\n" + take_throw_trace();
+      const std::string line = "Exception in process " + name + ": " + describe(std::current_exception()) + "\n" +
+                               describe_places(take_throw_trace().all());
       std::fwrite(line.data(), 1, line.size(), stderr);
       status = 1;
     }
@@ -263,8 +263,7 @@ class WorkerLoop {
           "the worker process does not know the code of the call: it came with a plugin that was loaded "
           "after the worker was started (see ProcessPoolOptions::preload)"};
     }
-    auto run = [thunk, &bytes, &result] { thunk(bytes, result); };
-    call_traced(run);
+    thunk(bytes, result);
   }
 
   void write_all() const noexcept {
