@@ -11,6 +11,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "support.hpp"
@@ -98,6 +99,20 @@ TEST_CASE("call_traced: tells the calls that led to the throw, innermost first",
   CHECK_FALSE(has(trace, "trace_of"));  // the call itself and what lies outside of it
   CHECK_FALSE(has(trace, "call_traced"));
   CHECK(trace_of([] { traced::another(); }).starts_with("      at traced::another()+0x"));
+}
+
+TEST_CASE("call_traced: the ways of std::apply are left out, and nothing else", "[throw_trace]") {
+  using conc::detail::is_way_of_apply;
+  CHECK(is_way_of_apply("      at decltype(auto) std::apply<int (*)(int), std::tuple<int> >(int (*&&)(int))+0x12"));
+  CHECK(is_way_of_apply("      at std::__invoke_result<void (*)()>::type std::__invoke<void (*)()>(void (*&&)())+0x1"));
+  CHECK_FALSE(is_way_of_apply("      at app::apply(int)+0x12"));
+  CHECK_FALSE(is_way_of_apply("      at app::f<std::apply<int> >()+0x12"));
+  CHECK_FALSE(is_way_of_apply("      at app::f(std::__invoke<int>)+0x12"));
+  CHECK_FALSE(is_way_of_apply("      at ./program+0x12"));
+  const std::string trace = trace_of([] { std::apply(&traced::between, std::tuple{true}); });
+  INFO(trace);
+  CHECK(has(trace, "traced::between(bool)"));
+  CHECK_FALSE(has(trace, "std::"));
 }
 
 TEST_CASE("call_traced: what the call catches itself leaves no trace", "[throw_trace]") {

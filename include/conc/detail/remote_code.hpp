@@ -251,26 +251,18 @@ struct __attribute__((visibility("hidden"))) RemoteCode {
       F fn = load_callable<F>(call);
       std::tuple<Args...> args{call.get<Args>()...};  // in their order, as braces have it
       call.expect_end();
-      call_and_save(fn, args, result, std::index_sequence_for<Args...>{});
+      auto run_and_save = [&] {
+        if constexpr (is_map_call<F>) {
+          // It keeps an exception beside the results: where that was thrown must be noted before.
+          result(fn.run([](auto& calls) { detail::call_traced(calls); }));
+        } else if constexpr (std::is_void_v<Result>) {
+          std::apply(std::move(fn), std::move(args));
+        } else {
+          result(std::apply(std::move(fn), std::move(args)));
+        }
+      };
+      detail::call_traced(run_and_save);
     }
-  }
-
-  /// Calls without std::apply and std::invoke, whose frames would be more than half of a short trace.
-  template <std::size_t... Index>
-  static void call_and_save(F& fn, std::tuple<Args...>& args, Pickler& result, std::index_sequence<Index...> /*all*/) {
-    auto call = [&fn, &args, &result]() {
-      static_cast<void>(args);
-      if constexpr (is_map_call<F>) {
-        // It keeps an exception beside the results: where that was thrown must be noted before.
-        result(fn.run([](auto& calls) { detail::call_traced(calls); }));
-      } else if constexpr (std::is_void_v<Result>) {
-        static_cast<void>(result);
-        std::move(fn)(std::get<Index>(std::move(args))...);
-      } else {
-        result(std::move(fn)(std::get<Index>(std::move(args))...));
-      }
-    };
-    detail::call_traced(call);
   }
 
   static typename CodeTable<Thunk>::Node& entry() {

@@ -22,6 +22,7 @@
 #include <cstdio>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace conc::inline CONC_ABI::detail {
 
@@ -94,7 +95,23 @@ inline ThrowPlaces take_throw_trace() noexcept {
   return places;
 }
 
-/// One line per call, as describe_frames() has them.
+/// Whether the function of this line is one by which std::apply and std::invoke get to what they call.
+inline bool is_way_of_apply(std::string_view line) noexcept {
+  for (const std::string_view name : {"std::apply<", "std::__apply_impl<", "std::__invoke<", "std::__invoke_impl<"}) {
+    const std::string_view before = line.substr(0, line.find(name));
+    int depth = 0;
+    for (const char c : before) {
+      depth += (c == '<' || c == '(' ? 1 : 0) - (c == '>' || c == ')' ? 1 : 0);
+    }
+    if (before.size() != line.size() && depth == 0) {  // its own name, and not in those of its arguments
+      return true;
+    }
+  }
+  return false;
+}
+
+/// One line per call, as describe_frames() has them. Without those by which std::apply gets to what it calls, which without
+/// optimization are more than those of a short task; but for the innermost, which may have the task in it.
 /// @throws std::bad_alloc
 inline std::string describe_places(std::span<const CodePlace> calls) {
   std::string text;
@@ -107,7 +124,9 @@ inline std::string describe_places(std::span<const CodePlace> calls) {
       line = std::string{"      at "} + (address != nullptr ? "the program" : "a library that is not loaded here") +
              offset;
     }
-    text += line;
+    if (text.empty() || !is_way_of_apply(line)) {
+      text += line;
+    }
   }
   return text;
 }
