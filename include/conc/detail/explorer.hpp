@@ -282,10 +282,13 @@ class Explorer final : private sync::simulated::Machine {
     return static_cast<std::uint32_t>(random_.next());
   }
 
-  [[noreturn]] void fail(const char* what) noexcept override {
+  [[noreturn]] void fail(const char* what) noexcept override { fail(std::string{what}); }
+
+  /// Takes the text along: nobody will destroy what is left on the stack.
+  [[noreturn]] void fail(std::string&& what) noexcept {
     const race_detector::Unseen unseen;
     failed_ = true;
-    failure_ = what;
+    failure_ = std::move(what);
     for (Fiber& fiber = me();;) {
       leave(fiber, outside_);
     }
@@ -312,10 +315,10 @@ class Explorer final : private sync::simulated::Machine {
       const race_detector::Seen seen;
       fiber.entry(fiber.argument);
     } catch (const std::exception& error) {
-      fail(("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what()).c_str());
+      fail("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what());
     } catch (...) {
       const std::type_info* const type = abi::__cxa_current_exception_type();
-      fail(("an exception left the thread: " + (type ? demangle(type->name()) : "of another language")).c_str());
+      fail("an exception left the thread: " + (type ? demangle(type->name()) : "of another language"));
     }
     fail_if_reported();
     race_detector::release(&fiber);
@@ -384,7 +387,7 @@ class Explorer final : private sync::simulated::Machine {
 
   void fail_if_reported() noexcept {
     if (const char* const kind = reported_.load(mo::relaxed)) {  // relaxed: one OS thread
-      fail((std::string{"ThreadSanitizer reports: "} + kind).c_str());
+      fail(std::string{"ThreadSanitizer reports: "} + kind);
     }
   }
 
