@@ -78,10 +78,9 @@ inline std::string demangle(const std::string& mangled) {
   for (const char* const inline_namespace : {"std::__1::", "std::__cxx11::"}) {
     readable = replaced(readable, inline_namespace, "std::");
   }
-  for (const char* const end : {" >", ">"}) {
-    readable =
-        replaced(readable, std::string{"std::basic_string<char, std::char_traits<char>, std::allocator<char>"} + end,
-                 "std::string");
+  for (const char* const string : {"std::basic_string<char, std::char_traits<char>, std::allocator<char> >",
+                                   "std::basic_string<char, std::char_traits<char>, std::allocator<char>>"}) {
+    readable = replaced(readable, string, "std::string");
   }
   return readable;
 }

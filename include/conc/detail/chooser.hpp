@@ -248,7 +248,11 @@ struct Replay {
       const std::uint32_t picked = choices[i].picked;
       for (run = 1; i + run < length && choices[i + run].picked == picked; ++run) {
       }
-      text += picked < 26 ? std::string(1, static_cast<char>('a' + picked)) : "_" + std::to_string(picked) + "_";
+      if (picked < 26) {
+        text += static_cast<char>('a' + picked);
+      } else {
+        text.append(1, '_').append(std::to_string(picked)).append(1, '_');
+      }
       text += run > 1 ? std::to_string(run) : std::string{};
     }
     return text + "-" + hex(check_of(choices));

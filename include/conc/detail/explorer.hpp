@@ -315,10 +315,14 @@ class Explorer final : private sync::simulated::Machine {
       const race_detector::Seen seen;
       fiber.entry(fiber.argument);
     } catch (const std::exception& error) {
-      fail("an exception left the thread: " + demangle(typeid(error).name()) + ": " + error.what());
+      std::string text = "an exception left the thread: ";
+      text.append(demangle(typeid(error).name())).append(": ").append(error.what());
+      fail(std::move(text));
     } catch (...) {
       const std::type_info* const type = abi::__cxa_current_exception_type();
-      fail("an exception left the thread: " + (type ? demangle(type->name()) : "of another language"));
+      std::string text = "an exception left the thread: ";
+      text.append(type != nullptr ? demangle(type->name()) : "of another language");
+      fail(std::move(text));
     }
     fail_if_reported();
     race_detector::release(&fiber);
@@ -387,7 +391,9 @@ class Explorer final : private sync::simulated::Machine {
 
   void fail_if_reported() noexcept {
     if (const char* const kind = reported_.load(mo::relaxed)) {  // relaxed: one OS thread
-      fail(std::string{"ThreadSanitizer reports: "} + kind);
+      std::string text = "ThreadSanitizer reports: ";
+      text.append(kind);
+      fail(std::move(text));
     }
   }
 

@@ -41,8 +41,11 @@ class Narrator {
   }
 
   std::string step(std::uint64_t number, const Step& step) {
-    return "    " + std::to_string(number) + "  " + name(*fibers_[step.thread]) + "  " + step.operation +
-           (step.address != nullptr ? " " + label(step.address) : std::string{}) + "\n";
+    std::string text = "    " + std::to_string(number) + "  " + name(*fibers_[step.thread]) + "  " + step.operation;
+    if (step.address != nullptr) {
+      text.append(1, ' ').append(label(step.address));
+    }
+    return text.append(1, '\n');
   }
 
  private:
@@ -63,7 +66,7 @@ class Narrator {
     if (found == addresses_.end()) {
       addresses_.push_back(address);
     }
-    return "#" + std::to_string(index + 1);
+    return std::string(1, '#').append(std::to_string(index + 1));
   }
 
   std::string doing(const Fiber& fiber) {

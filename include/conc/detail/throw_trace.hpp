@@ -121,8 +121,8 @@ inline std::string describe_places(std::span<const CodePlace> calls) {
     if (line.find("at [") != std::string::npos) {  // in a static program, or in a library that is not loaded here
       char offset[40];
       std::snprintf(offset, sizeof offset, "+%#llx\n", static_cast<unsigned long long>(call.offset));
-      line = std::string{"      at "} + (address != nullptr ? "the program" : "a library that is not loaded here") +
-             offset;
+      line = "      at ";
+      line.append(address != nullptr ? "the program" : "a library that is not loaded here").append(offset);
     }
     if (text.empty() || !is_way_of_apply(line)) {
       text += line;
