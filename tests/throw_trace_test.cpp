@@ -122,6 +122,12 @@ TEST_CASE("call_traced: what the call catches itself leaves no trace", "[throw_t
   CHECK(has(trace_of([] { traced::between(true); }), "innermost"));
   CHECK(trace_of([] { traced::between(false); }) == "nothing came out");
   CHECK(take_throw_trace().empty());
+  // Not even of one that nobody has asked for.
+  auto fails = [] { traced::between(true); };
+  auto succeeds = [] { traced::between(false); };
+  CHECK_THROWS(conc::detail::call_traced(fails));
+  conc::detail::call_traced(succeeds);
+  CHECK(take_throw_trace().empty());
   const std::string later = trace_of([] {
     traced::handles();
     traced::another();

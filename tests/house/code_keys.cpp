@@ -83,6 +83,33 @@ struct Careful {
   }
 };
 
+/// Two calls that need handlers and destructors, in one file: a compiler may make a copy of the frame that notes a throw for
+/// each of them.
+void check_frames() {
+  destroyed = 0;
+  int handled = 0;
+  auto handles = [&handled] {
+    try {
+      const Counted counted;
+      throw std::out_of_range{"inside"};
+    } catch (const std::out_of_range&) {
+      ++handled;
+    }
+  };
+  auto lets_go = [] {
+    const Counted counted;
+    throw std::out_of_range{"outside"};
+  };
+  try {
+    conc::detail::call_traced(handles);
+    conc::detail::call_traced(lets_go);
+  } catch (const std::out_of_range& error) {
+    handled += error.what() == std::string{"outside"} ? 10 : 100;
+  }
+  check(handled == 11 && destroyed == 2, "a call lost its handler or its destructor");
+  check(conc::detail::take_throw_trace().count > 0, "it is not known where an exception was thrown");
+}
+
 void offer_own(Offers& offers) {
   offer(offers, "main's lambda 1", lambda(), 1);
   offer(offers, "main's functor 6", Functor{3}, 2);
@@ -297,6 +324,7 @@ int main(int argc, char** argv) {
 #endif
     return serve();
   }
+  check_frames();
   Offers offers;
   offer_own(offers);
   offer_others(offers);
