@@ -276,8 +276,8 @@ TEST_CASE("map: all calls are submitted at once, or no more than buffersize ahea
 }
 
 TEST_CASE("map: an exception is thrown where it is reached, and ends the iteration", "[map][X10]") {
+  std::atomic<int> calls{0};  // above the pool: a call that has begun goes on when the iteration ends
   conc::ThreadPoolExecutor pool{2};
-  std::atomic<int> calls{0};
   const auto failing = [&calls](int i) -> int {
     ++calls;
     if (i == 2 || i == 5) throw std::runtime_error{std::to_string(i)};

@@ -290,6 +290,7 @@ TEST_CASE("ProcessPoolExecutor: stats tells what was done and what is going on",
 
 TEST_CASE("ProcessPoolExecutor: wait_idle waits until all tasks are done, callbacks included", "[process_pool][X17]") {
   Gate gate;
+  conc::Promise<std::string> told;
   ProcessPoolExecutor pool{2};
   CHECK(pool.wait_idle(0s));
   std::atomic<int> called{0};
@@ -309,7 +310,6 @@ TEST_CASE("ProcessPoolExecutor: wait_idle waits until all tasks are done, callba
   CHECK(called == 10);
 
   Gate next;
-  conc::Promise<std::string> told;
   pool.submit(&conc_test::hold, next.path()).add_done_callback([&](const conc::Future<int>&) {
     told.set_result(outcome([&] { pool.wait_idle(); }));
   });

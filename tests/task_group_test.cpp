@@ -310,10 +310,10 @@ TEST_CASE("TaskGroup: a worker that waits runs no other tasks", "[task_group][X1
 }
 
 TEST_CASE("TaskGroup: while a worker runs a task of its group, free workers get its other tasks", "[task_group][X16]") {
-  conc::ThreadPoolExecutor pool{3};
-  std::optional<BusyWorkers> busy{std::in_place, pool, 2};
   conc::Event in_member;
   conc::Event go;
+  conc::ThreadPoolExecutor pool{3};
+  std::optional<BusyWorkers> busy{std::in_place, pool, 2};
   const conc::Future<void> task = pool.submit([&] {
     conc::TaskGroup group{pool};
     group.run([&] {

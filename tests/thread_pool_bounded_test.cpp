@@ -180,12 +180,12 @@ TEST_CASE("ThreadPoolExecutor: the first two who submit to a bounded pool get a 
 
 TEST_CASE("ThreadPoolExecutor: what a full pool's caller runs does not count as work of its own pool",
           "[thread_pool][X17][X2]") {
-  conc::ThreadPoolExecutor pool{4};
   conc::ThreadPoolExecutor full{{.max_workers = 1, .max_queued = 1, .when_full = WhenFull::run_by_caller}};
   const BusyWorkers busy{full};
   const conc::Future<void> queued = full.submit([] {});
   conc::Event ran;
   conc::Event go;
+  conc::ThreadPoolExecutor pool{4};
   pool.detach([&] {
     full.submit([] {}).result();
     ran.set();

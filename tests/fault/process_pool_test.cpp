@@ -263,11 +263,11 @@ TEST_CASE("ProcessPoolExecutor: a task that its worker had not begun to read is 
 
 TEST_CASE("ProcessPoolExecutor: a task for a worker that is dead already, which nobody has seen, is run by another one",
           "[process_pool][FW1][P6]") {
-  auto pool = respawning(1);
   conc::Event sent;
   conc::Future<std::size_t> small;
   conc::Future<std::size_t> large;
   int worker = 0;
+  auto pool = respawning(1);
   pool.submit(&conc_test::pid).add_done_callback([&](const conc::Future<int>& future) {
     // As long as this callback runs nobody looks at workers.
     worker = future.result();

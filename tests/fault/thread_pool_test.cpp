@@ -117,8 +117,8 @@ TEST_CASE("ThreadPoolExecutor: goes on with the workers that it could start", "[
   if (conc_test::sanitizer() != conc_test::Sanitizer::none) SKIP("a sanitizer does not live with a limit on addresses");
   constexpr std::size_t stack = std::size_t{1} << 30U;
   for (std::size_t k = 1; k <= 3; ++k) {
-    conc::ThreadPoolExecutor pool{{.max_workers = 4, .stack_size = stack}};
     conc::Event go;
+    conc::ThreadPoolExecutor pool{{.max_workers = 4, .stack_size = stack}};
     std::vector<conc::Future<void>> futures;
     {
       const LittleRoom room{k * stack + stack / 2};

@@ -182,9 +182,9 @@ TEMPLATE_LIST_TEST_CASE("Executor: a result that does not come before the deadli
 TEMPLATE_LIST_TEST_CASE("Executor: callbacks get the future, and may submit", "[executor][F6][X13]",
                         ExecutorsUnderTest) {
   using namespace conc_test::executor;
-  auto pool = TestType::make(2);
   conc::Promise<conc::Future<int>> next;
   const conc::Future<conc::Future<int>> submitted = next.get_future();
+  auto pool = TestType::make(2);
   pool.submit(&twice, 3).add_done_callback(
       [&](const conc::Future<int>& done) { next.set_result(pool.submit(&twice, done.result())); });
   CHECK(submitted.result().result() == 12);
