@@ -441,14 +441,18 @@ TEST_CASE("run_coroutine_threadsafe: cancel is told at operations of Asio as ope
 }
 
 TEST_CASE("run_coroutine_threadsafe: cancel from another thread", "[event_loop][V10]") {
-  LoopThread loop{{.loop = {.debug = false}}};
-  for (int i = 0; i < scaled(500); ++i) {
+  struct Seen {
     std::string told;
     conc::Event ended;
+  };
+  LoopThread loop{{.loop = {.debug = false}}};
+  for (int i = 0; i < scaled(500); ++i) {
+    const auto seen = std::make_shared<Seen>();  // the coroutine may end later than this round
     const Future<void> task = run_coroutine_threadsafe(
-        [&]() -> awaitable<void> {
-          told = co_await how_it_ends(conc::sleep(i % 2 == 0 ? conc::Deadline{conc::never} : conc::Deadline{1us}));
-          ended.set();
+        [seen, i]() -> awaitable<void> {
+          seen->told =
+              co_await how_it_ends(conc::sleep(i % 2 == 0 ? conc::Deadline{conc::never} : conc::Deadline{1us}));
+          seen->ended.set();
         },
         loop);
     if (i % 3 != 0) REQUIRE(conc_test::eventually([&] { return task.running() || task.done(); }));
@@ -459,8 +463,8 @@ TEST_CASE("run_coroutine_threadsafe: cancel from another thread", "[event_loop][
     conc::Event looked;
     loop.loop().call_later(1ms, [&] { looked.set(); });
     looked.wait();
-    if (ended.is_set() && i % 2 == 0) REQUIRE(told == "CancelledError");
-    if (!cancelled) REQUIRE(told == "returned");
+    if (seen->ended.is_set() && i % 2 == 0) REQUIRE(seen->told == "CancelledError");
+    if (!cancelled) REQUIRE(seen->told == "returned");
   }
 }
 
