@@ -171,7 +171,7 @@ inline Report explore(void* (*entry)(void*), void* argument, const Options& opti
     ++report.schedules;
     report.threads = (std::max)(report.threads, explorer.threads());
     report.at_once = (std::max)(report.at_once, explorer.at_once());
-    report.fingerprint = detail::SplitMix{report.fingerprint + detail::Replay::check_of(explorer.choices())}.next();
+    report.fingerprint = detail::fingerprint(report.fingerprint, explorer.choices());
     more = chooser->end() && report.schedules < options.schedules;
   }
   report.steps = explorer.steps();

@@ -222,6 +222,16 @@ class DepthFirstChooser final : public Chooser {
   std::vector<Choice> path_;
 };
 
+/// Goes on with a hash of all choices made so far: a polynomial, for it is computed after each schedule, mixed well
+/// there, so that where one ends and the next begins counts.
+inline std::uint64_t fingerprint(std::uint64_t before, const std::vector<Choice>& choices) noexcept {
+  std::uint64_t hash = before;
+  for (const Choice& choice : choices) {
+    hash = (hash + choice.picked * 65'537U + choice.of) * 0xd1342543de82ef95U;
+  }
+  return SplitMix{hash}.next();
+}
+
 /// A schedule as text: c1-<seed>-<decisions>-<check>. A decision is a letter (a = 0) or a number between
 /// underscores, followed by how often it comes in a row, if more than once. Zeros at the end are left out. The check is
 /// a hash of all decisions and their alternatives: a replay that took another way has another one.
