@@ -23,8 +23,10 @@
 #include <conc/wait.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <new>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -73,6 +75,37 @@ std::string text_behind(const std::string& gate, std::size_t size) {
 int only_worker(const ProcessPoolExecutor& pool) {
   const std::vector<int> pids = pool.worker_pids();
   return pids.size() == 1 ? pids[0] : -1;
+}
+
+struct Hoarded {
+  Hoarded* next;
+};
+Hoarded* hoard = nullptr;  // a worker's
+
+int release_memory() {
+  int blocks = 0;
+  for (; hoard != nullptr; ++blocks) std::free(std::exchange(hoard, hoard->next));
+  rlimit limit{};
+  ::getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_AS, &limit);
+  return blocks;
+}
+
+/// Takes all memory there is below a limit near what the process has, and throws. If it keeps it, what is thrown has to be
+/// told without any.
+void use_up_memory(bool keeps) {
+  std::size_t pages = 0;
+  std::ifstream{"/proc/self/statm"} >> pages;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = pages * 4096 + 10'000'000;
+  ::setrlimit(RLIMIT_AS, &limit);
+  for (std::size_t size = 1U << 20U; size >= sizeof(Hoarded); size /= 2) {
+    while (void* const memory = std::malloc(size)) hoard = ::new (memory) Hoarded{hoard};
+  }
+  if (!keeps) release_memory();
+  throw std::bad_alloc{};
 }
 
 /// Whether a process waits in that system call.
@@ -865,4 +898,29 @@ TEST_CASE("ProcessPoolExecutor: descriptors that run out when a pool is made", "
         }).starts_with("ProcessPoolExecutor: no pipe"));
   ProcessPoolExecutor pool{1};
   CHECK(pool.submit(&conc_test::twice, 4).result() == 8);
+}
+
+TEST_CASE("ProcessPoolExecutor: a task that has left its worker no memory gets std::bad_alloc, and the worker goes on",
+          "[process_pool][P4][P5]") {
+  if (conc_test::sanitizer() != conc_test::Sanitizer::none) SKIP("a sanitizer does not live with a limit on addresses");
+  ProcessPoolExecutor pool{1};
+  const int worker = pool.submit(&::getpid).result();
+  for (const bool keeps : {false, true}) {
+    const auto used = pool.submit(&use_up_memory, keeps);
+    bool caught = false;
+    try {
+      used.result();
+    } catch (const std::bad_alloc& error) {
+      caught = true;
+      const auto* const remote = dynamic_cast<const conc::RemoteInfo*>(&error);
+      REQUIRE(remote != nullptr);
+      CHECK(remote->type() == "std::bad_alloc");
+      CHECK(remote->pid() == worker);
+      CHECK(remote->trace().empty() == keeps);  // it takes memory to tell
+    }
+    CHECK(caught);
+    CHECK((pool.submit(&release_memory).result() > 0) == keeps);
+  }
+  CHECK(only_worker(pool) == worker);
+  CHECK(pool.stats().failed == 2);
 }

@@ -20,7 +20,7 @@ enum class FrameKind : std::uint32_t {
   ready,
   result,
   shared_result,  // kept alive by the worker until it is released
-  failure,        // the bytes are an exception
+  failure,        // the bytes are an exception; none if there was no memory for it
 };
 
 /// Both ends are the same program, so it travels as it lies in memory.

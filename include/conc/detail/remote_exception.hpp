@@ -265,10 +265,14 @@ inline std::exception_ptr revive(const ExceptionRecord& record, const std::excep
   return exception != nullptr ? exception : std::make_exception_ptr(std::bad_alloc{});
 }
 
-/// Reads what save_exception has written.
+/// Reads what save_exception has written. No bytes: it had no memory to write anything, which is a std::bad_alloc.
 /// @param pid  of the process that sent it
 /// @throws PickleError, std::bad_alloc
 inline std::exception_ptr load_exception(Unpickler& pickled, int pid) {
+  if (pickled.remaining() == 0) {
+    const RemoteInfo info{"std::bad_alloc", std::bad_alloc{}.what(), pid, {}};
+    return catch_raised(ExceptionCodeOf<std::bad_alloc>::code, {}, info, nullptr);
+  }
   std::vector<ExceptionRecord> records;
   do {
     if (records.size() == kMostCauses) {

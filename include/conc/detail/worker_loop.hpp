@@ -25,6 +25,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <utility>
@@ -208,8 +209,12 @@ class WorkerLoop {
     } catch (...) {
       header.kind = FrameKind::failure;
       buffer_.truncate(sizeof header);
-      Pickler again{buffer_};
-      save_exception(again, std::current_exception());
+      try {
+        Pickler again{buffer_};
+        save_exception(again, std::current_exception());
+      } catch (const std::bad_alloc&) {  // the task has left no memory, and lives
+        buffer_.truncate(sizeof header);
+      }
     }
     reader_.skip();  // nothing is answered that is not here as a whole
     header.length = buffer_.size() - sizeof header;
