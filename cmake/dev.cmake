@@ -36,11 +36,14 @@ endif()
 # g++ collects its garbage less often: a tenth of the time for a quarter more of memory.
 add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=500000>)
 
-# What scripts/test leaves to its long form: the examples under the sanitizers, and what tests/CMakeLists.txt says, the
-# folders house and compile_fail, and tests/examples/copied_test.py.
+# What scripts/test leaves to its long form: the benchmarks, the examples under the sanitizers, and what
+# tests/CMakeLists.txt says, the folders house and compile_fail, and tests/examples/copied_test.py.
 option(CONC_TEST_ALL "Everything that can be tested, with the sanitizers too" ON)
-if(NOT CONC_TEST_ALL AND CONC_SANITIZE)
-  set(CONC_BUILD_EXAMPLES OFF)
+if(NOT CONC_TEST_ALL)
+  set(CONC_BUILD_BENCHMARKS OFF)
+  if(CONC_SANITIZE)
+    set(CONC_BUILD_EXAMPLES OFF)
+  endif()
 endif()
 
 # conc as a single file, in a folder where <conc/lock.hpp> and so on include it.
