@@ -140,11 +140,13 @@ namespace detail {
 }
 
 inline std::string readable_name(const char* mangled) {
+  struct Readable {
+    char* text;
+    ~Readable() { std::free(text); }
+  };
   int failed = 0;
-  char* const readable = abi::__cxa_demangle(mangled, nullptr, nullptr, &failed);
-  std::string name = failed == 0 ? readable : mangled;
-  std::free(readable);
-  return name;
+  const Readable readable{abi::__cxa_demangle(mangled, nullptr, nullptr, &failed)};
+  return failed == 0 ? readable.text : mangled;
 }
 
 inline std::string type_name(const std::type_info& type) { return readable_name(type.name()); }
