@@ -9,7 +9,7 @@ README.md says that clang must be told for the event loop:
 A line below that, or below its output, runs it once more with something in the environment; the output is then the same
 but for the first line:
 
-    CONC_REPLAY=c1-1-a3b-61d56fb2 ./program      # ends with 1
+    CONC_REPLAY=c1-1-a3b-33c129f0 ./program      # ends with 1
 
 It must end with 0, or as the page says ("# ends with 1"), and print what the page says: "# prints 5050", all of it; or
 the lines of a ```text block below the program, in this order, "..." being the others. Only 0x17, an address or an

@@ -222,8 +222,8 @@ class DepthFirstChooser final : public Chooser {
   std::vector<Choice> path_;
 };
 
-/// Goes on with a hash of all choices made so far: a polynomial, for it is computed after each schedule, mixed well
-/// there, so that where one ends and the next begins counts.
+/// A hash of these choices and of all before them, of which `before` is the hash. It is computed after each schedule, so it
+/// has a multiplication for each choice, and mixes well only at the end.
 inline std::uint64_t fingerprint(std::uint64_t before, const std::vector<Choice>& choices) noexcept {
   std::uint64_t hash = before;
   for (const Choice& choice : choices) {
@@ -241,11 +241,7 @@ struct Replay {
   std::uint32_t check = 0;
 
   static std::uint32_t check_of(const std::vector<Choice>& choices) noexcept {
-    std::uint64_t hash = 0;
-    for (const Choice& choice : choices) {
-      hash = SplitMix{hash + choice.picked * 65'537U + choice.of}.next();
-    }
-    return static_cast<std::uint32_t>(hash);
+    return static_cast<std::uint32_t>(fingerprint(0, choices));
   }
 
   static std::string text_of(std::uint32_t seed, const std::vector<Choice>& choices) {
