@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// @file
-/// What conc itself includes from the standard library, compiled once for the programs in exit/.
+/// What conc itself includes from the standard library, compiled once for the programs in exit/, and a part of
+/// precompiled.hpp.
 #pragma once
 
 #include <algorithm>
